@@ -1,0 +1,35 @@
+//! Tidegate's core: everything that decides, and nothing that acts.
+//!
+//! No tokio, no pingora, no clock, no file, no socket, no ambient randomness: time, entropy and
+//! environment are arguments. Two paths cross in one immutable value, [`snapshot::Snapshot`]:
+//! requests *read* it, changes *replace* it.
+//!
+//! The path of a request: [`request`] → [`route`] → [`split`] → [`pick`], all in [`decide`]; then
+//! [`retry`] and [`record`]. The path of a change: [`config`] → [`validate`] → [`change`] →
+//! [`compile`] → [`live`].
+
+pub mod cell;
+pub mod change;
+pub mod compile;
+pub mod condition;
+pub mod config;
+pub mod decide;
+pub mod edge;
+pub mod eject;
+pub mod event;
+pub mod health;
+pub mod live;
+pub mod pick;
+pub mod pool;
+pub mod recent;
+pub mod record;
+pub mod request;
+pub mod retry;
+pub mod route;
+pub mod snapshot;
+pub mod split;
+pub mod state;
+#[cfg(test)]
+mod testing;
+pub mod units;
+pub mod validate;

@@ -1,0 +1,126 @@
+//! Whether a configuration means something: names that exist, sums above zero, one target a route.
+//!
+//! [`Valid::new`] is the only way to a [`Valid`] configuration, and the only one that
+//! `compile` takes. Nothing stops at the first mistake: all problems are listed. The stage before is
+//! [`crate::config::read`], which has already checked types, ranges of numbers and leaf formats
+//! against the schema, and which adds the lines.
+//!
+//! The small validators at the end serve the admin API, whose bodies hold parts of a configuration.
+
+pub mod address;
+mod condition;
+mod edge;
+mod findings;
+mod not_yet;
+pub(crate) mod path;
+pub mod pattern;
+mod pool;
+mod rollout;
+mod route;
+mod split;
+pub mod status;
+pub mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::{Config, Endpoint, Rollout};
+pub(crate) use findings::MOST_PROBLEMS;
+pub use findings::nearest;
+use findings::{Findings, Names};
+
+/// One mistake in a configuration, or in the body of a call.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Problem {
+    /// Where, as `routes[2].matches[0].path`.
+    pub path: String,
+    /// The line in the file, from 1, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub line: Option<u32>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hint: Option<String>,
+}
+
+/// A value that has passed validation; only this module makes one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Valid<T>(T);
+
+impl<T> Valid<T> {
+    /// The value.
+    pub fn get(&self) -> &T {
+        &self.0
+    }
+
+    /// The value, to be changed and validated again.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl Valid<Config> {
+    /// A valid configuration, or every problem that [`validate`] finds.
+    pub fn new(config: Config) -> Result<Self, Vec<Problem>> {
+        let problems = validate(&config);
+        if problems.is_empty() { Ok(Self(config)) } else { Err(problems) }
+    }
+}
+
+impl<T> std::ops::Deref for Valid<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Every problem of meaning in `config`, in the order of its sections.
+pub fn validate(config: &Config) -> Vec<Problem> {
+    let mut problems = not_yet::problems(config);
+    // What is refused as a whole is not criticised in its details as well.
+    let refused: Vec<String> = problems.iter().map(|p| p.path.clone()).collect();
+    let meaning = meaning(config).into_problems();
+    problems.extend(meaning.into_iter().filter(|p| !refused.iter().any(|r| path::covers(r, &p.path))));
+    problems
+}
+
+fn meaning(config: &Config) -> Findings {
+    let mut findings = Findings::default();
+    let names = Names::of(config);
+    edge::check(config, &mut findings);
+    for (name, value) in &config.pools {
+        pool::check(name, value, &mut findings);
+    }
+    for (name, value) in &config.splits {
+        split::check(name, value, &names, &mut findings);
+    }
+    route::check_all(config, &names, &mut findings);
+    findings
+}
+
+/// The problems of a pool's endpoints, as a body of `PUT /v1/pools/{pool}/endpoints` has them.
+pub fn endpoints(endpoints: &[Endpoint], path: &str) -> Vec<Problem> {
+    let mut findings = Findings::default();
+    pool::endpoints(endpoints, path, &mut findings);
+    findings.into_problems()
+}
+
+/// The problems of a split's weights, as a body of `PUT /v1/splits/{split}/weights` has them.
+pub fn weights(weights: &BTreeMap<String, u32>, known_pools: &BTreeSet<&str>, path: &str) -> Vec<Problem> {
+    let mut findings = Findings::default();
+    split::weights(weights, known_pools, path, &mut findings);
+    findings.into_problems()
+}
+
+/// The problems of a plan for a split of these weights, as the body that starts a rollout has it.
+///
+/// `keyed` tells whether the split knows its users: by `key` or by `assign`.
+pub fn rollout(plan: &Rollout, weights: &BTreeMap<String, u32>, keyed: bool, path: &str) -> Vec<Problem> {
+    let mut findings = Findings::default();
+    rollout::check(plan, weights, keyed, path, &mut findings);
+    findings.into_problems()
+}

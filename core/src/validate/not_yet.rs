@@ -1,0 +1,72 @@
+//! What the configuration can say and this version cannot do yet.
+//!
+//! Such a key is refused, never silently ignored. One row a key: whoever makes a key work deletes
+//! its row.
+
+use super::{Problem, path};
+use crate::config::{Config, HeaderEdits, Limits, Protocol};
+
+/// A problem for each key in use that has no effect in this version.
+pub(super) fn problems(config: &Config) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let at = path::index("listeners", index);
+        let rows = [("tls", listener.tls.is_some()), ("proxy_protocol", listener.proxy_protocol)];
+        refuse(&rows, &at, &mut found);
+        if listener.address.starts_with("unix:") {
+            found.push(problem(
+                path::key(&at, "address"),
+                "`unix:` for a listener",
+                "use an IP address and a port",
+            ));
+        }
+    }
+    for (name, pool) in &config.pools {
+        let rows = [
+            ("dns", pool.dns.is_some()),
+            ("tls", pool.tls.is_some()),
+            ("protocol", pool.protocol != Protocol::Http1),
+            ("panic_threshold", pool.panic_threshold != 0),
+            ("limits", pool.limits != Limits::default()),
+            ("slow_start", pool.slow_start.limit().is_some()),
+            ("rollout", pool.rollout.is_some()),
+        ];
+        let at = path::key("pools", name);
+        refuse(&rows, &at, &mut found);
+        let health = pool.health.as_ref();
+        refuse(&[("grpc", health.is_some_and(|h| h.grpc.is_some()))], &path::key(&at, "health"), &mut found);
+    }
+    for (name, split) in &config.splits {
+        let rows = [("rescue", split.rescue), ("rollout", split.rollout.is_some())];
+        refuse(&rows, &path::key("splits", name), &mut found);
+    }
+    for (index, route) in config.routes.iter().enumerate() {
+        let rows = [
+            ("redirect", route.redirect.is_some()),
+            ("respond", route.respond.is_some()),
+            ("rewrite", route.rewrite.is_some()),
+            ("request_headers", route.request_headers != HeaderEdits::default()),
+            ("response_headers", route.response_headers != HeaderEdits::default()),
+            ("mirror", !route.mirror.is_empty()),
+        ];
+        refuse(&rows, &path::index("routes", index), &mut found);
+    }
+    found
+}
+
+fn refuse(rows: &[(&str, bool)], at: &str, found: &mut Vec<Problem>) {
+    for (key, used) in rows {
+        if *used {
+            found.push(problem(path::key(at, key), &format!("`{key}`"), "remove it"));
+        }
+    }
+}
+
+fn problem(path: String, what: &str, hint: &str) -> Problem {
+    Problem {
+        path,
+        line: None,
+        message: format!("{what} is not supported by this version"),
+        hint: Some(hint.into()),
+    }
+}
