@@ -1,0 +1,263 @@
+//! The cells of pools and endpoints: shared, atomic, and outliving the snapshots that show them.
+//!
+//! A cell belongs to an identity (a pool's name; a pool's name and an address), not to a table: a
+//! reload that keeps an endpoint keeps its health, its ejection and what is in flight to it.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::eject::{Policy, Record};
+use crate::health::{Health, Status, Thresholds};
+use crate::record::Attempts;
+
+/// The result of an endpoint's last active check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastCheck {
+    /// Milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Whether it passed.
+    pub ok: bool,
+    /// What was seen: a status, or an error.
+    pub detail: String,
+}
+
+/// An endpoint's state.
+#[derive(Debug)]
+pub struct EndpointCell {
+    /// The endpoint's address.
+    pub address: SocketAddr,
+    /// Whether the table in force gives it no new requests; see [`InFlight::new`].
+    retired: AtomicBool,
+    in_flight: AtomicU32,
+    connections: AtomicU32,
+    status: AtomicU8,
+    checks: Mutex<(Health, Option<LastCheck>)>,
+    checks_passed: AtomicU64,
+    checks_failed: AtomicU64,
+    failures_in_a_row: AtomicU32,
+    /// End of the ejection, on the monotonic clock; 0 = not ejected.
+    ejected_until_ms: AtomicU64,
+    ejections: Mutex<Record>,
+    attachment: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+impl EndpointCell {
+    /// A cell of an endpoint not seen before.
+    pub fn new(address: SocketAddr, status: Status) -> Self {
+        Self {
+            address,
+            retired: AtomicBool::new(false),
+            in_flight: AtomicU32::new(0),
+            connections: AtomicU32::new(0),
+            status: AtomicU8::new(status as u8),
+            checks: Mutex::new((Health::new(status), None)),
+            checks_passed: AtomicU64::new(0),
+            checks_failed: AtomicU64::new(0),
+            failures_in_a_row: AtomicU32::new(0),
+            ejected_until_ms: AtomicU64::new(0),
+            ejections: Mutex::new(Record::default()),
+            attachment: OnceLock::new(),
+        }
+    }
+
+    /// What the data plane keeps with an endpoint, of a type that is its own business.
+    pub fn attachment(&self, make: impl FnOnce() -> Box<dyn Any + Send + Sync>) -> &(dyn Any + Send + Sync) {
+        self.attachment.get_or_init(make).as_ref()
+    }
+
+    /// Requests in flight.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(SeqCst)
+    }
+
+    /// Whether it drains or is gone in the table in force, whatever the table at hand says.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(SeqCst)
+    }
+
+    /// Told when a table is put in force.
+    pub(crate) fn set_retired(&self, retired: bool) {
+        self.retired.store(retired, SeqCst);
+    }
+
+    /// Open connections, in use or kept.
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Relaxed)
+    }
+
+    /// A connection was opened.
+    pub fn connected(&self) {
+        self.connections.fetch_add(1, Relaxed);
+    }
+
+    /// A connection was closed.
+    pub fn disconnected(&self) {
+        self.connections.fetch_sub(1, Relaxed);
+    }
+
+    /// What active checks say.
+    pub fn status(&self) -> Status {
+        match self.status.load(Relaxed) {
+            1 => Status::Up,
+            2 => Status::Down,
+            _ => Status::Unknown,
+        }
+    }
+
+    /// Takes a check's result; the old and the new status when it changed.
+    pub fn checked(&self, check: LastCheck, thresholds: Thresholds) -> Option<(Status, Status)> {
+        if check.ok { &self.checks_passed } else { &self.checks_failed }.fetch_add(1, Relaxed);
+        let mut checks = self.checks.lock();
+        let before = checks.0.status;
+        checks.0 = checks.0.step(check.ok, thresholds);
+        checks.1 = Some(check);
+        let after = checks.0.status;
+        self.status.store(after as u8, Relaxed);
+        (before != after).then_some((before, after))
+    }
+
+    /// Forgets all checks: the check itself has changed.
+    pub fn forget_checks(&self, status: Status) {
+        *self.checks.lock() = (Health::new(status), None);
+        self.status.store(status as u8, Relaxed);
+    }
+
+    /// The last check's result.
+    pub fn last_check(&self) -> Option<LastCheck> {
+        self.checks.lock().1.clone()
+    }
+
+    /// Checks that passed and that failed.
+    pub fn checks(&self) -> (u64, u64) {
+        (self.checks_passed.load(Relaxed), self.checks_failed.load(Relaxed))
+    }
+
+    /// Whether it is ejected at `now_ms`.
+    pub fn is_ejected(&self, now_ms: u64) -> bool {
+        self.ejected_until_ms.load(Relaxed) > now_ms
+    }
+
+    /// A request did well.
+    pub fn did_well(&self) {
+        if self.failures_in_a_row.load(Relaxed) != 0 {
+            self.failures_in_a_row.store(0, Relaxed);
+        }
+    }
+
+    /// A request failed; whether the endpoint has now failed often enough in a row to be ejected.
+    pub fn did_badly(&self, policy: &Policy) -> bool {
+        self.failures_in_a_row.fetch_add(1, Relaxed).saturating_add(1) >= policy.consecutive_failures
+    }
+
+    /// Leaves the endpoint out for a while; for how long, in milliseconds.
+    pub fn eject(&self, now_ms: u64, policy: &Policy) -> u64 {
+        let mut record = self.ejections.lock();
+        let (next, end_ms) = record.eject(now_ms, policy);
+        *record = next;
+        self.ejected_until_ms.store(end_ms, Relaxed);
+        self.failures_in_a_row.store(0, Relaxed);
+        end_ms - now_ms
+    }
+}
+
+/// A pool's state, beside its endpoints'.
+#[derive(Debug, Default)]
+pub struct PoolCell {
+    in_flight: AtomicU32,
+    /// Tries at the pool's endpoints.
+    pub attempts: Attempts,
+    /// Serialises ejections, so that two at once cannot pass the pool's limit.
+    pub ejecting: Mutex<()>,
+    /// Requests and retries of late.
+    pub budget: crate::retry::Budget,
+}
+
+impl PoolCell {
+    /// Requests in flight.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+}
+
+/// Counts a request as in flight to a pool and an endpoint for as long as it lives.
+#[derive(Debug)]
+pub struct InFlight {
+    pool: Arc<PoolCell>,
+    endpoint: Arc<EndpointCell>,
+}
+
+impl InFlight {
+    /// Counts from now on; `None` when the endpoint was retired in the meantime.
+    ///
+    /// The request counts itself and then looks whether the endpoint is retired; a drain retires it
+    /// and then looks at the count. In whichever order the two meet, one sees the other, so nothing
+    /// reaches an endpoint that was seen to be drained.
+    pub fn new(pool: Arc<PoolCell>, endpoint: Arc<EndpointCell>) -> Option<Self> {
+        pool.in_flight.fetch_add(1, Relaxed);
+        endpoint.in_flight.fetch_add(1, SeqCst);
+        let counted = Self { pool, endpoint };
+        (!counted.endpoint.is_retired()).then_some(counted)
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Arc<EndpointCell> {
+        &self.endpoint
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.pool.in_flight.fetch_sub(1, Relaxed);
+        self.endpoint.in_flight.fetch_sub(1, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_counted_at_a_retired_endpoint() {
+        let (pool, address) = (Arc::new(PoolCell::default()), ([127, 0, 0, 1], 80).into());
+        let cell = Arc::new(EndpointCell::new(address, Status::Up));
+        let counted = InFlight::new(Arc::clone(&pool), Arc::clone(&cell)).expect("not retired");
+        cell.set_retired(true);
+        assert!(InFlight::new(Arc::clone(&pool), Arc::clone(&cell)).is_none());
+        assert_eq!((pool.in_flight(), cell.in_flight()), (1, 1), "what was there before may finish");
+        drop(counted);
+        assert_eq!((pool.in_flight(), cell.in_flight()), (0, 0));
+    }
+
+    /// A drain and requests race: once the drain has seen none in flight, none may come.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a race needs a second thread")]
+    fn none_comes_after_none_was_seen() {
+        for _ in 0..200 {
+            let pool = Arc::new(PoolCell::default());
+            let cell = Arc::new(EndpointCell::new(([127, 0, 0, 1], 80).into(), Status::Up));
+            let drained = Arc::new(AtomicBool::new(false));
+            let requests = std::thread::spawn({
+                let (pool, cell, drained) = (Arc::clone(&pool), Arc::clone(&cell), Arc::clone(&drained));
+                move || {
+                    while let Some(counted) = InFlight::new(Arc::clone(&pool), Arc::clone(&cell)) {
+                        assert!(!drained.load(SeqCst), "a request after the endpoint was seen drained");
+                        drop(counted);
+                    }
+                }
+            });
+            cell.set_retired(true);
+            while cell.in_flight() > 0 {
+                std::hint::spin_loop();
+            }
+            drained.store(true, SeqCst);
+            requests.join().expect("no request after the drain");
+        }
+    }
+}

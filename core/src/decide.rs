@@ -1,0 +1,179 @@
+//! The one function that routes a request, explains a decision and simulates a change.
+//!
+//! Route, then split, then endpoint: [`decide`] is pure but for reading the cells of health and of
+//! what is in flight. It allocates nothing (a test counts). Stage before: [`crate::request`]; next:
+//! the proxy forwards, and on a retry calls [`crate::pick`] again in the same pool.
+
+mod key;
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::pick::{Entropy, Wish, pick};
+use crate::request::RequestView;
+use crate::route::RouteId;
+use crate::snapshot::{Key, Member, MemberId, Snapshot, Split, SplitId};
+use crate::split::{choose, draw, key_hash, mix};
+
+pub use key::{KeyBytes, KeyOrigin, VisitorId, key_from};
+
+use key::find_key;
+
+/// Why a request went to its pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// An override held.
+    Override,
+    /// By the hash of its key.
+    Bucket,
+    /// Drawn, for want of a key.
+    Random,
+    /// The chosen pool had no usable endpoint.
+    Fallback,
+    /// There was only one pool to choose.
+    Only,
+}
+
+impl Reason {
+    /// The word of the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Override => "override",
+            Self::Bucket => "bucket",
+            Self::Random => "random",
+            Self::Fallback => "fallback",
+            Self::Only => "only",
+        }
+    }
+}
+
+/// Where a request goes. Places refer to the snapshot that it was decided by.
+#[derive(Clone, Copy, Debug)]
+pub struct Decision {
+    /// The route.
+    pub route: RouteId,
+    /// The route's split.
+    pub split: SplitId,
+    /// The pool that was first chosen, to which failures are charged.
+    pub chosen: MemberId,
+    /// The pool that serves.
+    pub member: MemberId,
+    /// Why.
+    pub reason: Reason,
+    /// Whether an override chose the pool: such requests are no evidence of a pool's quality.
+    pub forced: bool,
+    /// Where the key came from.
+    pub key: Option<KeyOrigin>,
+    /// The key's hash under the split's salt.
+    pub key_hash: Option<u64>,
+    /// What endpoints are balanced by, when by hash.
+    pub endpoint_hash: Option<u64>,
+    /// The endpoint's place in the pool; `None` when no pool has a usable one.
+    pub endpoint: Option<usize>,
+}
+
+/// Routes a request; `None` when no route takes it.
+pub fn decide(
+    snapshot: &Snapshot,
+    request: &RequestView<'_>,
+    now_ms: u64,
+    entropy: &mut Entropy,
+) -> Option<Decision> {
+    let route = snapshot.table.find(request)?.route;
+    let split_id = snapshot.route(route).split;
+    let split = snapshot.split(split_id);
+    let (key, origin) = find_key(split, request, entropy);
+    let hash = key.as_deref().map(|key| key_hash(key, split.salt_seed));
+    let (chosen, reason) = choose_pool(split, request, key.as_deref(), hash, entropy);
+    let mut decision = Decision {
+        route,
+        split: split_id,
+        chosen,
+        member: chosen,
+        reason,
+        forced: reason == Reason::Override,
+        key: origin,
+        key_hash: hash,
+        endpoint_hash: None,
+        endpoint: None,
+    };
+    for member in std::iter::once(chosen).chain(split.fallback.iter().copied().filter(|m| *m != chosen)) {
+        let pool = snapshot.pool(split.member(member).pool);
+        let endpoint_hash = endpoint_hash(pool.hash_key.as_deref(), request, hash);
+        let wish = Wish { hash: endpoint_hash, now_ms, avoid: None };
+        if let Some(endpoint) = pick(pool, wish, entropy) {
+            decision.member = member;
+            decision.endpoint = Some(endpoint);
+            decision.endpoint_hash = endpoint_hash;
+            if member != chosen {
+                decision.reason = Reason::Fallback;
+            }
+            break;
+        }
+    }
+    Some(decision)
+}
+
+impl Decision {
+    /// Counts a fallback, if this was one.
+    pub fn count_fallback(&self, split: &Split) {
+        if self.member == self.chosen {
+            return;
+        }
+        let Some(to) = split.fallback.iter().position(|m| *m == self.member) else { return };
+        let place = usize::from(self.chosen) * split.fallback.len() + to;
+        split.diverted[place].fetch_add(1, Relaxed);
+    }
+
+    /// The member that serves.
+    pub fn serving<'a>(&self, snapshot: &'a Snapshot) -> &'a Member {
+        snapshot.split(self.split).member(self.member)
+    }
+}
+
+/// Override, then bucket or draw.
+fn choose_pool(
+    split: &Split,
+    request: &RequestView<'_>,
+    key: Option<&[u8]>,
+    hash: Option<u64>,
+    entropy: &mut Entropy,
+) -> (MemberId, Reason) {
+    for rule in &split.overrides {
+        if (!rule.trusted || request.trusted)
+            && rule.path.holds(request.path)
+            && rule.conditions.hold(request)
+            && (rule.keys.is_empty() || key.is_some_and(|key| rule.keys.iter().any(|k| **k == *key)))
+        {
+            return (rule.member, Reason::Override);
+        }
+    }
+    let weights = split.members.iter().map(|m| m.weight.unwrap_or(0));
+    if weights.clone().filter(|w| *w > 0).count() == 1 {
+        let only = weights.clone().position(|w| w > 0).unwrap_or(0);
+        return (member_id(only), Reason::Only);
+    }
+    let (place, reason) = match hash {
+        Some(hash) => {
+            let pools = split.members.iter().map(|m| (m.hash, m.weight.unwrap_or(0)));
+            (choose(hash, pools), Reason::Bucket)
+        }
+        None => (draw(entropy.next_u64(), weights), Reason::Random),
+    };
+    (member_id(place.expect("validated: the weights' sum is above 0")), reason)
+}
+
+fn member_id(place: usize) -> MemberId {
+    MemberId::try_from(place).expect("validated: a split has few pools")
+}
+
+/// What endpoints are balanced by: the pool's own key, else the split's; unrelated to the bucket.
+fn endpoint_hash(own: Option<&[Key]>, request: &RequestView<'_>, split_hash: Option<u64>) -> Option<u64> {
+    const APART: u64 = 0x5851_f42d_4c95_7f2d;
+    match own {
+        Some(sources) => sources.iter().find_map(|s| key_from(s, request)).map(|key| key_hash(&key, APART)),
+        None => split_hash.map(|hash| mix(hash ^ APART)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Pool to endpoint. Pure but for reading cells: entropy and time are arguments.
+//!
+//! A pick prefers endpoints that are up; those not checked yet are used only while there is none.
+//! A retry passes the endpoint it comes from, which is then taken only as a last resort. Stage
+//! before: [`crate::split`]; next: the proxy connects.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use parking_lot::Mutex;
+
+use crate::config::Balance;
+use crate::pool::{Endpoint, Pool, Usable};
+use crate::split::{mix, score};
+
+/// An endpoint takes at most this many times its part of the pool's load, when balanced by hash
+/// (Mirrokni, Thorup, Zadimoghaddam: consistent hashing with bounded loads), in percent.
+const HASH_LOAD_PERCENT: u64 = 125;
+
+/// Draws tried before the exact way, which looks at every endpoint.
+const QUICK_DRAWS: usize = 6;
+
+/// A stream of uniform numbers (SplitMix64), seeded by the caller for one decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Entropy(u64);
+
+impl Entropy {
+    /// A stream from a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.0)
+    }
+}
+
+/// What a pick depends on beside the pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// For balancing by hash; absent = at random.
+    pub hash: Option<u64>,
+    /// The monotonic clock.
+    pub now_ms: u64,
+    /// An endpoint to take only if there is no other.
+    pub avoid: Option<usize>,
+}
+
+/// Credits of smooth weighted round robin, by an endpoint's place. They outlive a snapshot while
+/// the pool's endpoints and weights stay.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(Mutex<Vec<i64>>);
+
+impl Turns {
+    /// Credits for `pool`, which takes over from `before`.
+    ///
+    /// Nobody's credit is carried beyond the new sum of the weights: with a debt of a million an
+    /// endpoint whose weight is now 1 would wait for a million turns.
+    pub(crate) fn carried(before: Option<&Pool>, endpoints: &[Endpoint]) -> Arc<Self> {
+        let shape = |endpoints: &[Endpoint]| -> Vec<_> {
+            endpoints.iter().map(|e| (e.address(), e.weight)).collect()
+        };
+        let Some(before) = before else { return Arc::new(Self(Mutex::new(vec![0; endpoints.len()]))) };
+        if shape(&before.endpoints) == shape(endpoints) {
+            return Arc::clone(&before.turns);
+        }
+        let total: i64 = endpoints.iter().map(|e| i64::from(e.weight)).sum();
+        let credits = before.turns.0.lock();
+        let known: AHashMap<_, _> =
+            before.endpoints.iter().zip(credits.iter()).map(|(e, credit)| (e.address(), *credit)).collect();
+        let carried = |e: &Endpoint| known.get(&e.address()).copied().unwrap_or(0).clamp(-total, total);
+        Arc::new(Self(Mutex::new(endpoints.iter().map(carried).collect())))
+    }
+}
+
+/// The place of the endpoint that takes a request; `None` when none is usable.
+pub fn pick(pool: &Pool, wish: Wish, entropy: &mut Entropy) -> Option<usize> {
+    if pool.draining.is_some() {
+        return None;
+    }
+    if wish.avoid.is_some()
+        && let Some(other) = pick_of(pool, wish, entropy)
+    {
+        return Some(other);
+    }
+    pick_of(pool, Wish { avoid: None, ..wish }, entropy)
+}
+
+fn pick_of(pool: &Pool, wish: Wish, entropy: &mut Entropy) -> Option<usize> {
+    // The last resort takes both: an endpoint that came up between the two looks is as good.
+    [&[Usable::Yes][..], &[Usable::LastResort, Usable::Yes]].into_iter().find_map(|wanted| {
+        let fits = |at: usize| {
+            Some(at) != wish.avoid && wanted.contains(&pool.usable(&pool.endpoints[at], wish.now_ms))
+        };
+        match (pool.balance, wish.hash) {
+            (Balance::LeastRequest, _) => least_request(pool, &fits, entropy),
+            (Balance::RoundRobin, _) => round_robin(pool, &fits),
+            (Balance::Hash, Some(hash)) => by_hash(pool, &fits, hash),
+            (Balance::Random | Balance::Hash, _) => at_random(pool, &fits, entropy),
+        }
+    })
+}
+
+/// Of two drawn by weight, the one with fewer requests in flight for its weight; else the first, so
+/// that weights are met while little is in flight.
+fn least_request(pool: &Pool, fits: &impl Fn(usize) -> bool, entropy: &mut Entropy) -> Option<usize> {
+    let first = at_random(pool, fits, entropy)?;
+    if pool.endpoints.len() == 1 {
+        return Some(first);
+    }
+    let second = at_random(pool, &|at| at != first && fits(at), entropy).unwrap_or(first);
+    let load = |at: usize| {
+        let endpoint = &pool.endpoints[at];
+        f64::from(endpoint.cell.in_flight()) / f64::from(endpoint.weight)
+    };
+    Some(if load(second) < load(first) { second } else { first })
+}
+
+/// Drawn by weight. A few draws over all endpoints are nearly always enough; else the exact way.
+fn at_random(pool: &Pool, fits: &impl Fn(usize) -> bool, entropy: &mut Entropy) -> Option<usize> {
+    let total = *pool.cumulative.last()?;
+    for _ in 0..QUICK_DRAWS {
+        let target = u64::try_from((u128::from(entropy.next_u64()) * u128::from(total)) >> 64).unwrap_or(0);
+        let at = pool.cumulative.partition_point(|sum| *sum <= target);
+        if fits(at) {
+            return Some(at);
+        }
+    }
+    // In one pass, since what fits may change between two: each takes the place of those before it
+    // with the probability of its weight among them and itself.
+    let mut chosen = None;
+    let mut total = 0;
+    for (at, endpoint) in pool.endpoints.iter().enumerate().filter(|(at, _)| fits(*at)) {
+        let weight = u64::from(endpoint.weight);
+        total += weight;
+        if (u128::from(entropy.next_u64()) * u128::from(total)) >> 64 < u128::from(weight) {
+            chosen = Some(at);
+        }
+    }
+    chosen
+}
+
+/// Smooth weighted round robin, as nginx has it: the credit of each grows by its weight, the one
+/// with the most is taken and pays the sum.
+fn round_robin(pool: &Pool, fits: &impl Fn(usize) -> bool) -> Option<usize> {
+    let mut credits = pool.turns.0.lock();
+    let mut best: Option<usize> = None;
+    let mut total = 0;
+    for (at, endpoint) in pool.endpoints.iter().enumerate().filter(|(at, _)| fits(*at)) {
+        let weight = i64::from(endpoint.weight);
+        credits[at] += weight;
+        total += weight;
+        if best.is_none_or(|b| credits[at] > credits[b]) {
+            best = Some(at);
+        }
+    }
+    credits[best?] -= total;
+    best
+}
+
+/// Weighted rendezvous among the endpoints that are not above their bound.
+///
+/// One is always below it when counts stand still. While others count up between two looks there
+/// may be none; then the bound is ignored, for the pool does have a usable endpoint.
+fn by_hash(pool: &Pool, fits: &impl Fn(usize) -> bool, hash: u64) -> Option<usize> {
+    let usable = || pool.endpoints.iter().enumerate().filter(|(at, _)| fits(*at));
+    let (load, weight) = usable().fold((1u64, 0u64), |(load, weight), (_, e)| {
+        (load + u64::from(e.cell.in_flight()), weight + u64::from(e.weight))
+    });
+    let has_room = |e: &Endpoint| {
+        let bound = (load * u64::from(e.weight) * HASH_LOAD_PERCENT).div_ceil(weight.max(1) * 100);
+        u64::from(e.cell.in_flight()) < bound
+    };
+    let mut best: Option<(usize, (bool, f64))> = None;
+    for (at, endpoint) in usable() {
+        let rank = (has_room(endpoint), score(hash, endpoint.hash, endpoint.weight));
+        if best.is_none_or(|(_, highest)| rank > highest) {
+            best = Some((at, rank));
+        }
+    }
+    best.map(|(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! A pool as requests read it: its endpoints, their weights, and whether they may be used.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cell::{EndpointCell, PoolCell};
+use crate::config::{self, Balance};
+use crate::eject::Policy;
+use crate::health::Status;
+use crate::pick::Turns;
+use crate::snapshot::Key;
+use crate::units::{Generation, Weight};
+
+/// A pool's place in a snapshot, from 0, in order of names.
+pub type PoolId = u32;
+
+/// How long things may take, in a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Connecting.
+    pub connect: Duration,
+    /// One read.
+    pub read: Duration,
+    /// One write.
+    pub write: Duration,
+    /// Keeping an unused connection; zero = none is kept.
+    pub idle: Duration,
+    /// Draining.
+    pub drain: Duration,
+}
+
+/// An endpoint in a pool.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its state, shared with other snapshots.
+    pub cell: Arc<EndpointCell>,
+    /// Its weight, 1 or more.
+    pub weight: Weight,
+    /// Whether it drains; with the time given to requests in flight.
+    pub draining: Option<Duration>,
+    /// Of its address, for balancing by hash.
+    pub(crate) hash: u64,
+}
+
+impl Endpoint {
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.cell.address
+    }
+}
+
+/// One version of a service.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The generation in which it last changed.
+    pub generation: Generation,
+    /// Its endpoints, in the order written.
+    pub endpoints: Vec<Endpoint>,
+    /// Endpoints that are no longer in the pool but may still have requests in flight.
+    pub leaving: Vec<Arc<EndpointCell>>,
+    /// Whether the whole pool drains; with the time given to requests in flight.
+    pub draining: Option<Duration>,
+    /// Its state, shared with other snapshots.
+    pub cell: Arc<PoolCell>,
+    /// How an endpoint is picked.
+    pub balance: Balance,
+    /// For balancing by hash.
+    pub hash_key: Option<Vec<Key>>,
+    /// Active checks.
+    pub health: Option<Arc<config::Health>>,
+    /// Passive ejection.
+    pub eject: Option<Policy>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// Sums of the endpoints' weights up to and with each.
+    pub(crate) cumulative: Vec<u64>,
+    /// For balancing in turn.
+    pub(crate) turns: Arc<Turns>,
+}
+
+/// Whether an endpoint may take a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usable {
+    /// Yes.
+    Yes,
+    /// Only while no other may: it has not been checked yet.
+    LastResort,
+    /// No.
+    No,
+}
+
+/// An endpoint's state as shown: down before ejected, as the contract has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Takes requests.
+    Up,
+    /// Fails its checks.
+    Down,
+    /// Not checked yet.
+    Unknown,
+    /// Left out after failures.
+    Ejected,
+    /// Takes no new requests, some are in flight.
+    Draining,
+    /// Takes no new requests, none is in flight.
+    Drained,
+}
+
+impl State {
+    /// The word of the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+            Self::Ejected => "ejected",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+        }
+    }
+}
+
+impl Pool {
+    /// What checks say of an endpoint; without checks it is up.
+    pub fn status(&self, endpoint: &EndpointCell) -> Status {
+        if self.health.is_some() { endpoint.status() } else { Status::Up }
+    }
+
+    /// Whether an endpoint is ejected; without a policy none is, whatever happened under an earlier one.
+    pub fn is_ejected(&self, endpoint: &EndpointCell, now_ms: u64) -> bool {
+        self.eject.is_some() && endpoint.is_ejected(now_ms)
+    }
+
+    /// Whether an endpoint of this pool may take a request.
+    pub fn usable(&self, endpoint: &Endpoint, now_ms: u64) -> Usable {
+        if endpoint.draining.is_some() || self.draining.is_some() || self.is_ejected(&endpoint.cell, now_ms) {
+            return Usable::No;
+        }
+        match self.status(&endpoint.cell) {
+            Status::Up => Usable::Yes,
+            Status::Unknown => Usable::LastResort,
+            Status::Down => Usable::No,
+        }
+    }
+
+    /// An endpoint's state as shown.
+    pub fn state(&self, endpoint: &Endpoint, now_ms: u64) -> State {
+        let cell = &endpoint.cell;
+        if endpoint.draining.is_some() || self.draining.is_some() {
+            return if cell.in_flight() == 0 { State::Drained } else { State::Draining };
+        }
+        match self.status(cell) {
+            Status::Down => State::Down,
+            _ if self.is_ejected(cell, now_ms) => State::Ejected,
+            Status::Up => State::Up,
+            Status::Unknown => State::Unknown,
+        }
+    }
+
+    /// Endpoints that are up and take requests.
+    pub fn healthy(&self, now_ms: u64) -> usize {
+        self.endpoints.iter().filter(|e| self.usable(e, now_ms) == Usable::Yes).count()
+    }
+
+    /// Takes the outcome of a try at an endpoint; for how long the endpoint was ejected, in
+    /// milliseconds, if it was. Call it on the pool that is in force now, not on that of the
+    /// snapshot which the request began with: only it knows what drains, and so which is the last.
+    pub fn observe(&self, endpoint: &EndpointCell, failed: bool, now_ms: u64) -> Option<u64> {
+        let policy = self.eject.as_ref()?;
+        if !failed {
+            endpoint.did_well();
+            return None;
+        }
+        // What fails during an ejection was sent before it, and counts for nothing after it.
+        if endpoint.is_ejected(now_ms) || !endpoint.did_badly(policy) {
+            return None;
+        }
+        let _one_at_a_time = self.cell.ejecting.lock();
+        let ejected = self.endpoints.iter().filter(|e| e.cell.is_ejected(now_ms)).count();
+        let is_last = !self
+            .endpoints
+            .iter()
+            .any(|e| !std::ptr::eq(&raw const *e.cell, endpoint) && self.usable(e, now_ms) == Usable::Yes);
+        let already = endpoint.is_ejected(now_ms);
+        (!is_last && !already && policy.allows(ejected, self.endpoints.len()))
+            .then(|| endpoint.eject(now_ms, policy))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! The immutable value in which the two paths cross: requests read it, changes replace it.
+//!
+//! Everything here is behind `Arc`s, so that a change of one split copies pointers, not tables.
+//! What must outlive a snapshot (health, counts) is in the cells it points to.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use http::header::HeaderName;
+use ipnet::IpNet;
+
+use crate::condition::{Conditions, PathTest};
+use crate::config;
+use crate::pool::{Pool, PoolId};
+use crate::record::{Charges, Tally};
+use crate::retry;
+use crate::route::{RouteId, RouteTable};
+use crate::units::{Generation, Weight};
+
+/// A split's place in a snapshot, from 0.
+pub type SplitId = u32;
+
+/// A pool's place in a split, from 0, in order of names.
+pub type MemberId = u16;
+
+/// A published routing table.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Its number.
+    pub generation: Generation,
+    /// What is not about routing.
+    pub settings: Arc<Settings>,
+    /// Which route takes a request.
+    pub table: Arc<RouteTable>,
+    /// What a route does, by [`RouteId`].
+    pub routes: Arc<[Route]>,
+    /// By [`SplitId`].
+    pub splits: Vec<Arc<Split>>,
+    /// By [`PoolId`].
+    pub pools: Vec<Arc<Pool>>,
+    /// Answers by route, then by member of the route's split.
+    pub tallies: Vec<Arc<[Arc<Tally>]>>,
+    /// Answers to requests that no route takes.
+    pub unrouted: Arc<Tally>,
+}
+
+/// Settings that a reload may change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Whose X-Forwarded-* are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// See [`config::Server`].
+    pub shutdown_delay: Duration,
+    /// See [`config::Server`].
+    pub shutdown_timeout: Duration,
+    /// The listeners, in the order written.
+    pub listeners: Vec<Arc<config::Listener>>,
+    /// The log.
+    pub log: config::Log,
+}
+
+impl Settings {
+    /// A listener's settings.
+    pub fn listener(&self, name: &str) -> Option<&Arc<config::Listener>> {
+        self.listeners.iter().find(|listener| listener.name == name)
+    }
+}
+
+/// What a route does with a request.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The split that chooses the pool.
+    pub split: SplitId,
+    /// The whole exchange must be done within this.
+    pub timeout: Option<Duration>,
+    /// One try must be done within this.
+    pub try_timeout: Option<Duration>,
+    /// When a request is tried again.
+    pub retry: retry::Rule,
+}
+
+/// Weights over pools, and how a user is bucketed.
+#[derive(Clone, Debug)]
+pub struct Split {
+    /// Its name; empty for the implicit split of a route that names a pool.
+    pub name: Arc<str>,
+    /// The generation in which it last changed.
+    pub generation: Generation,
+    /// The pools that may take its requests, sorted by name.
+    pub members: Vec<Member>,
+    /// Where the key comes from.
+    pub key: Vec<Key>,
+    /// Of the salt.
+    pub salt_seed: u64,
+    /// The id given to visitors without a key.
+    pub assign: Option<config::Assign>,
+    /// The first that holds wins.
+    pub overrides: Vec<Override>,
+    /// Tried in order when the chosen pool has no usable endpoint.
+    pub fallback: Vec<MemberId>,
+    /// The header in which the upstream is told the pool.
+    pub pool_header: Option<HeaderName>,
+    /// Requests moved by a fallback, by place `from × fallback.len() + to`.
+    pub diverted: Vec<Arc<AtomicU64>>,
+}
+
+/// A pool in a split.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The pool.
+    pub pool: PoolId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its weight; `None` when it is reached only by an override or as a fallback.
+    pub weight: Option<Weight>,
+    /// Of its name, for bucketing.
+    pub hash: u64,
+    /// Requests and failures charged to it.
+    pub charges: Arc<Charges>,
+}
+
+/// Where a key comes from, compiled.
+#[derive(Clone, Debug)]
+pub enum Key {
+    /// The first line of a header.
+    Header(HeaderName),
+    /// A cookie.
+    Cookie(String),
+    /// A query parameter.
+    Query(String),
+    /// The client's address as text.
+    ClientIp,
+}
+
+impl Key {
+    /// Compiles what was written.
+    pub fn compile(written: &config::KeySource) -> Self {
+        match written {
+            config::KeySource::Header(name) => Self::Header(name.parse().expect("validated: a header name")),
+            config::KeySource::Cookie(name) => Self::Cookie(name.clone()),
+            config::KeySource::Query(name) => Self::Query(name.clone()),
+            config::KeySource::ClientIp => Self::ClientIp,
+        }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::ClientIp => f.write_str("client_ip"),
+        }
+    }
+}
+
+/// A rule that sends a request to a pool whatever its bucket.
+#[derive(Clone, Debug)]
+pub struct Override {
+    /// The path.
+    pub path: PathTest,
+    /// Everything else but the key.
+    pub conditions: Conditions,
+    /// The key is one of these, unless empty.
+    pub keys: Vec<Box<[u8]>>,
+    /// Only for requests from trusted proxies.
+    pub trusted: bool,
+    /// The pool.
+    pub member: MemberId,
+}
+
+impl Snapshot {
+    /// A route by its id.
+    pub fn route(&self, id: RouteId) -> &Route {
+        &self.routes[id as usize]
+    }
+
+    /// A split by its id.
+    pub fn split(&self, id: SplitId) -> &Arc<Split> {
+        &self.splits[id as usize]
+    }
+
+    /// A pool by its id.
+    pub fn pool(&self, id: PoolId) -> &Arc<Pool> {
+        &self.pools[id as usize]
+    }
+
+    /// A split by its name.
+    pub fn split_named(&self, name: &str) -> Option<&Arc<Split>> {
+        self.named_splits().find(|s| &*s.name == name)
+    }
+
+    /// A pool by its name.
+    pub fn pool_named(&self, name: &str) -> Option<&Arc<Pool>> {
+        let at = self.pools.binary_search_by(|p| (*p.name).cmp(name)).ok()?;
+        self.pools.get(at)
+    }
+
+    /// All splits that an operator can see.
+    pub fn named_splits(&self) -> impl Iterator<Item = &Arc<Split>> {
+        self.splits.iter().filter(|s| !s.name.is_empty())
+    }
+
+    /// An endpoint's pool and place.
+    pub fn endpoint(&self, pool: &str, address: SocketAddr) -> Option<(&Arc<Pool>, usize)> {
+        let pool = self.pool_named(pool)?;
+        Some((pool, pool.endpoints.iter().position(|e| e.address() == address)?))
+    }
+}
+
+impl Split {
+    /// A member by its id.
+    pub fn member(&self, id: MemberId) -> &Member {
+        &self.members[usize::from(id)]
+    }
+
+    /// Sum of the weights.
+    pub fn total_weight(&self) -> u64 {
+        self.members.iter().filter_map(|m| m.weight).map(u64::from).sum()
+    }
+
+    /// Each weighted pool's share of the split, a fraction of 1.
+    pub fn shares(&self) -> impl Iterator<Item = (&Member, f64)> {
+        let total = self.total_weight() as f64;
+        self.members.iter().filter_map(move |m| Some((m, f64::from(m.weight?) / total)))
+    }
+}

@@ -1,0 +1,75 @@
+//! Golden vectors of bucketing `v1`, computed with the reference implementation of XXH3 (Python's
+//! `xxhash`) and the contract's formula. They are a promise to users: never edit them.
+
+/// Salt, key, and the key's hash.
+pub(crate) const GOLDEN_HASHES: [(&str, &str, u64); 18] = [
+    ("checkout", "", 0x49d7_3f2e_136a_37f8),
+    ("checkout", "a", 0xac13_81e0_eb5b_f36e),
+    ("checkout", "user-1", 0x9aa8_e58f_8574_721e),
+    ("checkout", "user-42", 0xc7b6_f735_af01_5131),
+    ("checkout", "alice@example.com", 0xeaf3_5f47_1096_547f),
+    ("checkout", "kkkkkkkkkkkkkkkkk", 0xdf16_a6e6_1515_cba1),
+    (
+        "checkout",
+        "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk",
+        0x2a87_1d69_573f_bfee,
+    ),
+    (
+        "checkout",
+        "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk",
+        0xe585_347c_c919_63a6,
+    ),
+    ("checkout", "Ünïcode", 0xc3cc_390f_6a35_eb62),
+    ("s", "", 0x77af_8538_2e5a_88a9),
+    ("s", "a", 0x2c9a_aeee_c03d_17a4),
+    ("s", "user-1", 0xce70_e5bd_30e0_d083),
+    ("s", "user-42", 0x399d_b4ce_4e5b_3506),
+    ("s", "alice@example.com", 0xa8a7_c195_4b08_41c4),
+    ("s", "kkkkkkkkkkkkkkkkk", 0x41d0_24a1_c12d_669c),
+    (
+        "s",
+        "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk",
+        0xcacb_62d8_edad_9efd,
+    ),
+    (
+        "s",
+        "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk",
+        0xe7d4_4603_02d9_529b,
+    ),
+    ("s", "Ünïcode", 0x6365_132e_d44b_8dfe),
+];
+
+/// Key, and its pool in a split `checkout` of stable = 95 and canary = 5.
+pub(crate) const GOLDEN_POOLS: [(&str, &str); 31] = [
+    ("user-0", "stable"),
+    ("user-1", "stable"),
+    ("user-2", "stable"),
+    ("user-3", "stable"),
+    ("user-4", "stable"),
+    ("user-5", "stable"),
+    ("user-6", "stable"),
+    ("user-7", "stable"),
+    ("user-8", "stable"),
+    ("user-9", "stable"),
+    ("user-10", "stable"),
+    ("user-11", "stable"),
+    ("user-12", "stable"),
+    ("user-13", "stable"),
+    ("user-14", "stable"),
+    ("user-15", "canary"),
+    ("user-16", "stable"),
+    ("user-17", "stable"),
+    ("user-18", "stable"),
+    ("user-19", "stable"),
+    ("user-20", "stable"),
+    ("user-21", "stable"),
+    ("user-22", "stable"),
+    ("user-23", "stable"),
+    ("user-24", "stable"),
+    ("user-25", "stable"),
+    ("user-26", "stable"),
+    ("user-27", "stable"),
+    ("user-28", "stable"),
+    ("user-29", "stable"),
+    ("user-30", "canary"),
+];
