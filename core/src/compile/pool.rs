@@ -1,0 +1,163 @@
+//! One pool of the table.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ahash::{AHashMap, AHashSet};
+
+use super::Input;
+use crate::cell::EndpointCell;
+use crate::config::{self, Initial};
+use crate::eject::Policy;
+use crate::health::Status;
+use crate::pick::Turns;
+use crate::pool::{Endpoint, Pool, Timeouts};
+use crate::snapshot::{Key, Snapshot};
+use crate::split::pool_hash;
+use crate::state::Drains;
+
+/// Compiles the pool of this name, which the file has.
+pub(super) fn compile(input: Input<'_>, name: &str, previous: Option<&Snapshot>) -> Pool {
+    let written = &input.config.pools[name];
+    let before = previous.and_then(|p| p.pool_named(name)).map(Arc::as_ref);
+    let drains = input.state.drains.get(name);
+    let endpoints = endpoints(input, name, written, before, drains);
+    let mut total = 0;
+    let cumulative = endpoints
+        .iter()
+        .map(|e| {
+            total += u64::from(e.weight);
+            total
+        })
+        .collect();
+    let draining = drains.and_then(|d| d.pool.as_ref()).map(|order| drain_time(order.timeout_ms, written));
+    let mut pool = Pool {
+        name: name.into(),
+        generation: input.generation,
+        leaving: leaving(before, &endpoints),
+        turns: Turns::carried(before, &endpoints),
+        endpoints,
+        draining,
+        cell: before.map(|b| Arc::clone(&b.cell)).unwrap_or_default(),
+        balance: written.balance,
+        hash_key: written.hash_key.as_ref().map(|keys| keys.iter().map(Key::compile).collect()),
+        health: written.health.clone().map(Arc::new),
+        eject: written.eject.as_ref().map(Policy::compile),
+        timeouts: timeouts(written),
+        cumulative,
+    };
+    if let Some(before) = before
+        && is_same(before, &pool)
+    {
+        pool.generation = before.generation;
+    }
+    pool
+}
+
+fn timeouts(written: &config::Pool) -> Timeouts {
+    Timeouts {
+        connect: written.connect_timeout.0,
+        read: written.read_timeout.0,
+        write: written.write_timeout.0,
+        idle: written.idle_timeout.0,
+        drain: written.drain_timeout.0,
+    }
+}
+
+fn drain_time(asked_ms: Option<u64>, written: &config::Pool) -> Duration {
+    asked_ms.map_or(written.drain_timeout.0, Duration::from_millis)
+}
+
+fn endpoints(
+    input: Input<'_>,
+    name: &str,
+    written: &config::Pool,
+    before: Option<&Pool>,
+    drains: Option<&Drains>,
+) -> Vec<Endpoint> {
+    let known: AHashMap<SocketAddr, &Arc<EndpointCell>> =
+        before.into_iter().flat_map(cells).map(|cell| (cell.address, cell)).collect();
+    let initial = initial(written.health.as_ref());
+    let in_force = input.state.endpoints(input.config, name).unwrap_or_default();
+    in_force
+        .iter()
+        .map(|table| {
+            let address = table.address.parse().expect("validated: an address");
+            let cell = known.get(&address).map(|cell| Arc::clone(cell));
+            let drain = drains.and_then(|d| d.endpoints.get(&table.address));
+            Endpoint {
+                hash: pool_hash(&table.address),
+                cell: cell.unwrap_or_else(|| Arc::new(EndpointCell::new(address, initial))),
+                weight: table.weight,
+                draining: drain.map(|order| drain_time(order.timeout_ms, written)),
+            }
+        })
+        .collect()
+}
+
+/// Every cell that a pool knows, those that leave first, so that of two the one in use is last.
+fn cells(pool: &Pool) -> impl Iterator<Item = &Arc<EndpointCell>> {
+    pool.leaving.iter().chain(pool.endpoints.iter().map(|e| &e.cell))
+}
+
+/// Tells endpoints that the table about to be in force gives requests to that it does.
+pub(super) fn welcome(after: &Pool) {
+    let taken_in = after.endpoints.iter().filter(|e| e.draining.is_none() && after.draining.is_none());
+    taken_in.for_each(|endpoint| endpoint.cell.set_retired(false));
+}
+
+/// Tells endpoints that the table now in force gives no more requests, and forgets the results of a
+/// check that asks something else now. Not done while compiling, since a table that is compiled may
+/// never be published.
+pub(super) fn settle(before: Option<&Arc<Pool>>, after: &Pool) {
+    let draining = after.endpoints.iter().filter(|e| e.draining.is_some() || after.draining.is_some());
+    draining.map(|e| &e.cell).chain(&after.leaving).for_each(|cell| cell.set_retired(true));
+    if before.is_some_and(|before| question(before) != question(after)) {
+        for endpoint in &after.endpoints {
+            endpoint.cell.forget_checks(initial(after.health.as_deref()));
+        }
+    }
+}
+
+/// Tells the endpoints of a pool that is gone.
+pub(super) fn retire_all(pool: &Pool) {
+    pool.endpoints.iter().for_each(|endpoint| endpoint.cell.set_retired(true));
+}
+
+/// What a pool's checks ask. How often, how patiently and until when may change, and what is known
+/// still holds.
+fn question(pool: &Pool) -> Option<impl PartialEq> {
+    let config::Health { path, tcp, grpc, status, port, host, headers, .. } = pool.health.as_deref()?.clone();
+    Some((path, tcp, grpc, status, port, host, headers))
+}
+
+fn initial(health: Option<&config::Health>) -> Status {
+    match health.map(|h| h.initial) {
+        Some(Initial::Up) => Status::Up,
+        Some(Initial::Down) => Status::Down,
+        Some(Initial::Unknown) | None => Status::Unknown,
+    }
+}
+
+/// Endpoints that have just gone, whatever seems to be in flight to them (a request may have read the
+/// table before and not be counted yet), and those that went before and are still busy.
+fn leaving(before: Option<&Pool>, endpoints: &[Endpoint]) -> Vec<Arc<EndpointCell>> {
+    let Some(before) = before else { return Vec::new() };
+    let present: AHashSet<SocketAddr> = endpoints.iter().map(Endpoint::address).collect();
+    let busy = before.leaving.iter().filter(|cell| cell.in_flight() > 0 || cell.connections() > 0);
+    let gone = before.endpoints.iter().map(|e| &e.cell).chain(busy);
+    gone.filter(|cell| !present.contains(&cell.address)).cloned().collect()
+}
+
+/// Whether nothing of the pool itself differs, so that it keeps its generation.
+fn is_same(a: &Pool, b: &Pool) -> bool {
+    let shape =
+        |p: &Pool| p.endpoints.iter().map(|e| (e.address(), e.weight, e.draining)).collect::<Vec<_>>();
+    let keys =
+        |p: &Pool| p.hash_key.as_ref().map(|keys| keys.iter().map(ToString::to_string).collect::<Vec<_>>());
+    shape(a) == shape(b)
+        && keys(a) == keys(b)
+        && (a.draining, a.balance, &a.health, &a.eject, a.timeouts)
+            == (b.draining, b.balance, &b.health, &b.eject, b.timeouts)
+}
