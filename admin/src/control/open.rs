@@ -1,0 +1,157 @@
+//! From nothing to a table in force: read the file, recover what was changed at run time, publish.
+//!
+//! Everything that can be wrong is found before anything listens, and all of the file's problems are
+//! told at once.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+use tidegate_core::config::Config;
+use tidegate_core::live::Live;
+use tidegate_core::state::State;
+use tidegate_core::validate::Problem;
+use tokio::sync::watch;
+
+use super::{Control, Reloads};
+use crate::access::Token;
+use crate::clock::Clock;
+use crate::events::Bus;
+use crate::process::Process;
+use crate::source::{Env, Source, beside, describe};
+use crate::store::{Recovered, Store};
+
+/// What a start needs.
+pub struct Options {
+    /// The configuration file.
+    pub config_path: Option<PathBuf>,
+    /// The configuration itself, where there is no file.
+    pub config_text: Option<String>,
+    /// Gives the value of an environment variable.
+    pub env: Env,
+    /// The clocks.
+    pub clock: Clock,
+}
+
+impl Options {
+    /// A start from a file, in the environment of the process.
+    pub fn file(path: PathBuf, clock: Clock) -> Self {
+        Self { config_path: Some(path), config_text: None, env: system_env(), clock }
+    }
+
+    /// A start from a text, in the environment of the process.
+    pub fn text(text: String, clock: Clock) -> Self {
+        Self { config_path: None, config_text: Some(text), env: system_env(), clock }
+    }
+}
+
+fn system_env() -> Env {
+    Arc::new(|name| std::env::var(name).ok())
+}
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub enum StartError {
+    /// The file is not good.
+    File {
+        /// Its name.
+        file: String,
+        /// Everything that is wrong with it.
+        problems: Vec<Problem>,
+    },
+    /// The admin API's token cannot be read.
+    Token(String),
+    /// The state folder cannot be used.
+    State(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { file, problems } => {
+                let lines: Vec<String> = problems.iter().map(|problem| describe(file, problem)).collect();
+                f.write_str(&lines.join("\n"))
+            }
+            Self::Token(message) | Self::State(message) => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl Control {
+    /// Reads the file, recovers what an earlier process left, and publishes the first table.
+    pub fn open(options: Options) -> Result<Arc<Self>, StartError> {
+        let Options { config_path, config_text, env, clock } = options;
+        let source = Source::new(config_path, config_text, env);
+        let reading = source.text();
+        let config = source.parse(&reading);
+        let config = config.map_err(|problems| StartError::File { file: source.name(), problems })?;
+        let token = config.admin.token_file.as_ref().map(|file| read_token(&source.resolve(file)));
+        let token = token.transpose().map_err(|why| StartError::Token(format!("admin.token_file: {why}")))?;
+        let written_address = config.admin.address.clone();
+        let now = clock.now();
+        let folder = config.admin.state_dir.as_ref().map(|folder| source.resolve(folder));
+        let opened = folder.map(|folder| Store::open(&folder, now.wall_ms)).transpose();
+        let (mut store, recovered) = match opened.map_err(StartError::State)? {
+            Some((store, recovered)) => (Some(store), recovered),
+            None => (None, Recovered::default()),
+        };
+        let Recovered { state, history } = recovered;
+        let (live, record, events) = Live::start(config, &state, history, now);
+        let written = store.as_mut().map_or(Ok(()), |store| store.append_and_snapshot(&record));
+        if let Err(error) = &written {
+            tracing::error!(
+                error,
+                "the start could not be written to the state folder; changes will be refused"
+            );
+        }
+        log_start(&state, &record.state, store.is_some());
+        let bus = Bus::default();
+        for event in events {
+            tracing::warn!("{}", event.message);
+            bus.publish(event);
+        }
+        let reloads = Reloads { at_ms: now.wall_ms, problems: Vec::new(), ok: 0, unchanged: 0, failed: 0 };
+        Ok(Arc::new(Self {
+            tables: watch::Sender::new(live.snapshot()),
+            live: Arc::new(live),
+            clock,
+            events: bus,
+            process: Process::new(now),
+            written_address,
+            source,
+            token,
+            store: Mutex::new(store),
+            store_failures: AtomicU64::new(u64::from(written.is_err())),
+            last_reading: Mutex::new(Some(reading)),
+            reloads: Mutex::new(reloads),
+        }))
+    }
+}
+
+/// What keeps a start from using the token that a configuration file names, if anything does.
+pub fn token_problem(config_path: &Path, config: &Config) -> Option<Problem> {
+    let file = config.admin.token_file.as_ref()?;
+    let message = read_token(&beside(Some(config_path), file)).err()?;
+    Some(Problem { path: "admin.token_file".into(), line: None, message, hint: None })
+}
+
+fn read_token(path: &Path) -> Result<Token, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    Token::new(text.trim()).map_err(|why| format!("{} {why}", path.display()))
+}
+
+fn log_start(before: &State, after: &State, durable: bool) {
+    let kept = after.weights.len() + after.endpoints.len() + after.drains.len();
+    tracing::info!(
+        generation = after.generation,
+        recovered = before.generation,
+        runtime_changes = kept,
+        durable,
+        "the first table is in force"
+    );
+}

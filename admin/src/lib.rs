@@ -1,0 +1,40 @@
+//! Tidegate's control plane: the admin API, the watched file, and what survives a restart.
+//!
+//! Everything that changes something goes through [`Control`]: work out, write down, swap, tell.
+//! Nothing here touches a request on its way; the data plane only reads the tables published here.
+//! The crate knows no pingora, so all of it is tested without a proxy.
+
+mod access;
+mod body;
+mod call;
+pub mod client;
+pub mod clock;
+mod config;
+mod control;
+mod error;
+pub mod events;
+mod explain;
+mod history;
+mod metrics;
+mod openapi;
+mod pools;
+pub mod process;
+mod router;
+mod routes;
+mod serve;
+mod source;
+mod splits;
+mod status;
+mod store;
+mod tick;
+mod watch;
+pub mod wire;
+
+pub use control::{By, Control, Options, Reloaded, Reloads, StartError, token_problem};
+pub use serve::{Bound, bind, serve};
+pub use source::{Env, describe};
+pub use tick::tick;
+pub use watch::watch;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! Requests: by route, split and pool, and what was charged to whom.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use tidegate_core::record::{DURATION_BOUNDS_US, Failure, Tally};
+use tidegate_core::snapshot::{Snapshot, Split};
+
+use super::family::{Family, number};
+
+pub(super) fn families(snapshot: &Snapshot) -> Vec<Family> {
+    let mut families = answers(snapshot);
+    families.extend(charges(snapshot));
+    families
+}
+
+fn answers(snapshot: &Snapshot) -> Vec<Family> {
+    let mut requests = Family::counter("tidegate_requests_total", "Requests answered, by status.");
+    let mut durations = Family::histogram(
+        "tidegate_request_duration_seconds",
+        "From the request's head to the last byte of the answer.",
+    );
+    let mut add = |route: &str, split: &str, pool: &str, tally: &Tally| {
+        let labels = [("route", route), ("split", split), ("pool", pool)];
+        for (status, count) in tally.statuses.seen() {
+            let code = status.map_or_else(|| "other".to_owned(), |status| status.to_string());
+            requests.add(&[labels[0], labels[1], labels[2], ("code", &code)], number(count));
+        }
+        let (counts, sum_us) = tally.durations.read();
+        let above = counts.last().copied().unwrap_or(0);
+        if counts.iter().any(|count| *count > 0) {
+            let bounds = DURATION_BOUNDS_US.iter().map(|us| seconds(*us));
+            durations.add_buckets(&labels, bounds.zip(counts), above, seconds(sum_us));
+        }
+    };
+    for (route, tallies) in snapshot.routes.iter().zip(&snapshot.tallies) {
+        let split = snapshot.split(route.split);
+        for (member, tally) in split.members.iter().zip(tallies.iter()) {
+            add(&route.name, &split.name, &member.name, tally);
+        }
+    }
+    add("", "", "", &snapshot.unrouted);
+    vec![requests, durations]
+}
+
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}
+
+fn charges(snapshot: &Snapshot) -> Vec<Family> {
+    let mut failures = Family::counter("tidegate_failures_total", "Failures charged to a pool, by reason.");
+    let mut shares = Family::gauge("tidegate_split_share", "A pool's share of a split, a fraction of 1.");
+    let mut fallbacks = Family::counter(
+        "tidegate_fallbacks_total",
+        "Requests served by another pool because the chosen one had no usable endpoint.",
+    );
+    for split in &snapshot.splits {
+        for member in &split.members {
+            for reason in Failure::ALL {
+                let labels = [("split", &*split.name), ("pool", &*member.name), ("reason", reason.as_str())];
+                failures.add(&labels, number(member.charges.failures(reason)));
+            }
+        }
+        add_fallbacks(&mut fallbacks, split);
+    }
+    for split in snapshot.named_splits() {
+        for (member, share) in split.shares() {
+            shares.add(&[("split", &split.name), ("pool", &member.name)], share);
+        }
+    }
+    vec![failures, shares, fallbacks]
+}
+
+fn add_fallbacks(fallbacks: &mut Family, split: &Split) {
+    let pairs =
+        split.members.iter().flat_map(|from| split.fallback.iter().map(move |to| (from, split.member(*to))));
+    for ((from, to), count) in pairs.zip(&split.diverted).filter(|((from, to), _)| from.name != to.name) {
+        let labels = [("split", &*split.name), ("from", &*from.name), ("to", &*to.name)];
+        fallbacks.add(&labels, number(count.load(Relaxed)));
+    }
+}

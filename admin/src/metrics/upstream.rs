@@ -1,0 +1,61 @@
+//! Pools and endpoints: what is in flight, connected, tried and checked.
+
+use tidegate_core::health::Status;
+use tidegate_core::pool::Pool;
+use tidegate_core::snapshot::Snapshot;
+
+use super::family::{Family, number};
+
+pub(super) fn families(snapshot: &Snapshot) -> Vec<Family> {
+    let mut families = of_pools(snapshot);
+    families.extend(of_endpoints(snapshot));
+    families
+}
+
+fn of_pools(snapshot: &Snapshot) -> Vec<Family> {
+    let mut in_flight = Family::gauge("tidegate_requests_in_flight", "Requests in flight to a pool.");
+    let mut attempts = Family::counter("tidegate_attempts_total", "Tries at a pool's endpoints, by outcome.");
+    let mut connections =
+        Family::gauge("tidegate_upstream_connections", "Connections to a pool's endpoints.");
+    for pool in &snapshot.pools {
+        let name = &*pool.name;
+        in_flight.add(&[("pool", name)], f64::from(pool.cell.in_flight()));
+        for (outcome, count) in pool.cell.attempts.read() {
+            attempts.add(&[("pool", name), ("outcome", outcome)], number(count));
+        }
+        let (active, idle) = connections_of(pool);
+        connections.add(&[("pool", name), ("state", "active")], number(active));
+        connections.add(&[("pool", name), ("state", "idle")], number(idle));
+    }
+    vec![in_flight, attempts, connections]
+}
+
+/// Connections in use and kept. A request in flight holds one, except while it waits to connect.
+fn connections_of(pool: &Pool) -> (u64, u64) {
+    let cells = pool.endpoints.iter().map(|endpoint| &endpoint.cell).chain(&pool.leaving);
+    cells.fold((0, 0), |(active, idle), cell| {
+        let (open, used) = (cell.connections(), cell.in_flight().min(cell.connections()));
+        (active + u64::from(used), idle + u64::from(open - used))
+    })
+}
+
+fn of_endpoints(snapshot: &Snapshot) -> Vec<Family> {
+    let mut up =
+        Family::gauge("tidegate_endpoint_up", "Whether an endpoint passes its checks; 1 without checks.");
+    let mut in_flight = Family::gauge("tidegate_endpoint_in_flight", "Requests in flight to an endpoint.");
+    let mut checks = Family::counter("tidegate_health_checks_total", "Active checks, by outcome.");
+    for pool in &snapshot.pools {
+        for endpoint in &pool.endpoints {
+            let (cell, address) = (&endpoint.cell, endpoint.address().to_string());
+            let labels = [("pool", &*pool.name), ("endpoint", &*address)];
+            up.add(&labels, if pool.status(cell) == Status::Up { 1.0 } else { 0.0 });
+            in_flight.add(&labels, f64::from(cell.in_flight()));
+            if pool.health.is_some() {
+                let (passed, failed) = cell.checks();
+                checks.add(&[labels[0], labels[1], ("outcome", "passed")], number(passed));
+                checks.add(&[labels[0], labels[1], ("outcome", "failed")], number(failed));
+            }
+        }
+    }
+    vec![up, in_flight, checks]
+}

@@ -1,0 +1,12 @@
+//! The admin API as its callers see it: over a real socket, one file a subject.
+
+mod access;
+mod config;
+mod events;
+mod explain;
+mod harness;
+mod inputs;
+mod metrics;
+mod pools;
+mod splits;
+mod state;

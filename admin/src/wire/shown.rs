@@ -1,0 +1,272 @@
+//! Splits, pools and history, as answered.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tidegate_core::state;
+use utoipa::ToSchema;
+
+use crate::clock::rfc3339;
+
+/// A split.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Split {
+    /// Its name; for the weights of a route, the route's.
+    pub name: String,
+    /// The generation in which it last changed, which is its `ETag`.
+    pub generation: u64,
+    /// Pool to weight, in force.
+    pub weights: BTreeMap<String, u32>,
+    /// Pool to share, a fraction of 1.
+    pub shares: BTreeMap<String, f64>,
+    /// Pool to weight, in the file.
+    pub configured_weights: BTreeMap<String, u32>,
+    /// Where the weights in force come from: `file` or `api`.
+    pub source: &'static str,
+    /// The runtime change that holds over the file.
+    #[serde(rename = "override")]
+    pub runtime: Option<Runtime>,
+    /// Where the key of a request comes from, first to last.
+    pub key: Vec<String>,
+    /// Pools tried when the chosen one has no usable endpoint.
+    pub fallback: Vec<String>,
+    /// The rollout; this version has none.
+    #[schema(value_type = Option<Object>)]
+    pub rollout: Option<()>,
+    /// What each pool was charged with since the start.
+    pub requests: BTreeMap<String, Tally>,
+    /// Only in the answer of a dry run.
+    #[serde(flatten)]
+    pub dry_run: DryRun,
+}
+
+/// Who changed something at run time, and until when it holds.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Runtime {
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// When the file's value returns.
+    pub expires_at: Option<String>,
+}
+
+impl Runtime {
+    pub(crate) fn of<T>(kept: &state::Kept<T>) -> Self {
+        Self {
+            actor: kept.actor.clone(),
+            reason: kept.reason.clone(),
+            expires_at: kept.expires_at_ms.map(rfc3339),
+        }
+    }
+}
+
+/// Requests charged to a pool of a split.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Tally {
+    /// All.
+    pub total: u64,
+    /// Those that failed.
+    pub failed: u64,
+}
+
+/// What a dry run adds to the object as it would be.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct DryRun {
+    /// True: nothing was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
+    /// What the change would touch, as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Values>,
+    /// What the change would touch, as it would be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Values>,
+}
+
+impl DryRun {
+    pub(crate) fn of(entry: &state::Entry) -> Self {
+        Self {
+            dry_run: Some(true),
+            before: Some(Values::from(&entry.before)),
+            after: Some(Values::from(&entry.after)),
+        }
+    }
+}
+
+/// All splits.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SplitList {
+    /// By name.
+    pub splits: Vec<Split>,
+}
+
+/// A pool.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// The generation in which it last changed, which is its `ETag`.
+    pub generation: u64,
+    /// `ready`, `draining` or `drained`.
+    pub state: &'static str,
+    /// Its endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// Endpoints that are no longer in the pool and still finish requests.
+    pub leaving: Vec<Leaving>,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// Where its endpoints come from: `file` or `api`.
+    pub source: &'static str,
+    /// The runtime change of its endpoints that holds over the file.
+    #[serde(rename = "override")]
+    pub runtime: Option<Runtime>,
+    /// Only in the answer of a dry run.
+    #[serde(flatten)]
+    pub dry_run: DryRun,
+}
+
+/// An endpoint of a pool.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Endpoint {
+    /// Its address.
+    pub address: String,
+    /// Its weight among the pool's endpoints.
+    pub weight: u32,
+    /// `up`, `down`, `unknown`, `ejected`, `draining` or `drained`.
+    pub state: &'static str,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// Open connections.
+    pub connections: u32,
+    /// The last active check.
+    pub last_check: Option<LastCheck>,
+}
+
+/// The result of an active check.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LastCheck {
+    /// When.
+    pub at: String,
+    /// Whether it passed.
+    pub ok: bool,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// An endpoint that is no longer in its pool.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Leaving {
+    /// Its address.
+    pub address: String,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// Open connections.
+    pub connections: u32,
+}
+
+/// All pools.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PoolList {
+    /// By name.
+    pub pools: Vec<Pool>,
+}
+
+/// Past changes.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HistoryList {
+    /// Newest first.
+    pub history: Vec<Change>,
+}
+
+/// A change that was made, or by a dry run would be.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Change {
+    /// The generation that it made.
+    pub generation: u64,
+    /// When.
+    pub time: String,
+    /// Who.
+    pub actor: String,
+    /// Why, as they said.
+    pub reason: Option<String>,
+    /// What was asked for, as `set_weights`.
+    pub action: String,
+    /// What it touched, as it was before.
+    pub before: Values,
+    /// What it touched, as it is since.
+    pub after: Values,
+    /// True in the answer of a dry run: nothing was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
+}
+
+impl From<&state::Entry> for Change {
+    fn from(entry: &state::Entry) -> Self {
+        Self {
+            generation: entry.generation,
+            time: rfc3339(entry.time_ms),
+            actor: entry.actor.clone(),
+            reason: entry.reason.clone(),
+            action: entry.action.clone(),
+            before: Values::from(&entry.before),
+            after: Values::from(&entry.after),
+            dry_run: None,
+        }
+    }
+}
+
+/// Values of the splits and pools that a change touches.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct Values {
+    /// By split.
+    pub splits: BTreeMap<String, SplitValue>,
+    /// By pool.
+    pub pools: BTreeMap<String, PoolValue>,
+}
+
+/// What is in force of a split.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SplitValue {
+    /// Pool to weight.
+    pub weights: BTreeMap<String, u32>,
+}
+
+/// What is in force of a pool.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PoolValue {
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointValue>,
+    /// Whether it drains.
+    pub draining: bool,
+    /// Endpoints that drain.
+    pub draining_endpoints: Vec<String>,
+}
+
+/// An endpoint as a change names it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EndpointValue {
+    /// Its address.
+    pub address: String,
+    /// Its weight.
+    pub weight: u32,
+}
+
+impl From<&state::Values> for Values {
+    fn from(values: &state::Values) -> Self {
+        let split = |value: &state::SplitValue| SplitValue { weights: value.weights.clone() };
+        let pool = |value: &state::PoolValue| PoolValue {
+            endpoints: value
+                .endpoints
+                .iter()
+                .map(|e| EndpointValue { address: e.address.clone(), weight: e.weight })
+                .collect(),
+            draining: value.draining,
+            draining_endpoints: value.draining_endpoints.clone(),
+        };
+        Self {
+            splits: values.splits.iter().map(|(name, value)| (name.clone(), split(value))).collect(),
+            pools: values.pools.iter().map(|(name, value)| (name.clone(), pool(value))).collect(),
+        }
+    }
+}
