@@ -1,0 +1,204 @@
+//! One request's state, from head to log line.
+//!
+//! The snapshot is pinned here, so that every step of a request sees one table. What must be true
+//! on every path (client gone, timeout, panic, a task dropped) is true because `Drop` does it: the
+//! in-flight counts go down with their guard, and the request is counted once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tidegate_core::cell::{EndpointCell, InFlight};
+use tidegate_core::decide::Decision;
+use tidegate_core::pick::{Entropy, Wish, pick};
+use tidegate_core::pool::Pool;
+use tidegate_core::record::{Failure, Outcome};
+use tidegate_core::snapshot::{Route, Snapshot, Split};
+
+use crate::headers::Ids;
+
+/// The status counted and logged for a client that went away (nginx's).
+pub(crate) const CLIENT_GONE: u16 = 499;
+
+/// What is known of a request once its head has been looked at.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) client: IpAddr,
+    pub(crate) peer: IpAddr,
+    pub(crate) trusted: bool,
+    /// The path to send on, where it is not the one that came.
+    pub(crate) clean_path: Option<String>,
+    pub(crate) max_body: u64,
+    pub(crate) ids: Ids,
+}
+
+/// One request's state.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) started: Instant,
+    pub(crate) entropy: Entropy,
+    pub(crate) facts: Option<Facts>,
+    pub(crate) decision: Option<Decision>,
+    pub(crate) tries: Tries,
+    /// When the exchange must be over, on the monotonic clock.
+    pub(crate) deadline_ms: Option<u64>,
+    /// What was answered; 0 = nothing yet.
+    pub(crate) status: u16,
+    /// The code of an answer that Tidegate made.
+    pub(crate) error_code: Option<&'static str>,
+    /// The first failure of an upstream, which its pool is charged with.
+    pub(crate) failure: Option<Failure>,
+    pub(crate) body_bytes: u64,
+}
+
+/// Tries at endpoints.
+#[derive(Debug, Default)]
+pub(crate) struct Tries {
+    pub(crate) count: u32,
+    /// Retries that were taken from the route's number of attempts.
+    pub(crate) retries: u8,
+    /// A kept connection that the upstream had closed was repeated on a new one.
+    pub(crate) repeated_stale: bool,
+    /// The try goes to the same endpoint as the one before, over a new connection.
+    pub(crate) stay: bool,
+    /// No endpoint was to be had for the last try.
+    pub(crate) found_none: bool,
+    endpoint: Option<usize>,
+    in_flight: Option<InFlight>,
+    /// The upstream's status, once its head is there.
+    pub(crate) upstream_status: Option<u16>,
+    /// When the current try began, on the monotonic clock.
+    pub(crate) began_ms: u64,
+}
+
+impl Context {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, seed: u64) -> Self {
+        Self {
+            snapshot,
+            started: Instant::now(),
+            entropy: Entropy::new(seed),
+            facts: None,
+            decision: None,
+            tries: Tries::default(),
+            deadline_ms: None,
+            status: 0,
+            error_code: None,
+            failure: None,
+            body_bytes: 0,
+        }
+    }
+
+    pub(crate) fn route(&self) -> Option<&Route> {
+        self.decision.map(|d| self.snapshot.route(d.route))
+    }
+
+    pub(crate) fn split(&self) -> Option<&Arc<Split>> {
+        self.decision.map(|d| self.snapshot.split(d.split))
+    }
+
+    /// The pool that serves.
+    pub(crate) fn pool(&self) -> Option<&Arc<Pool>> {
+        self.decision.map(|d| self.snapshot.pool(d.serving(&self.snapshot).pool))
+    }
+
+    /// The endpoint of the current try.
+    pub(crate) fn endpoint(&self) -> Option<&Arc<EndpointCell>> {
+        self.tries.in_flight.as_ref().map(InFlight::endpoint)
+    }
+
+    /// The address of the endpoint last tried.
+    pub(crate) fn last_endpoint(&self) -> Option<std::net::SocketAddr> {
+        Some(self.pool()?.endpoints.get(self.tries.endpoint?)?.address())
+    }
+
+    /// Takes a decision, and counts the request as in flight to its endpoint; false when that was
+    /// retired meanwhile, so that the table in force must be asked.
+    pub(crate) fn take(&mut self, decision: Decision) -> bool {
+        self.decision = Some(decision);
+        let Some(place) = decision.endpoint else { return true };
+        self.tries.in_flight = self.count_in(place);
+        self.tries.endpoint = Some(place);
+        self.tries.in_flight.is_some()
+    }
+
+    /// Begins a try: the endpoint, with the request counted as in flight there.
+    ///
+    /// The first try takes the decision's endpoint; a further one prefers another.
+    pub(crate) fn begin_try(&mut self, now_ms: u64) -> Option<Arc<EndpointCell>> {
+        if self.tries.in_flight.is_none() {
+            let same = self.tries.endpoint.filter(|_| self.tries.stay).and_then(|last| self.count_in(last));
+            self.tries.in_flight = same.or_else(|| self.pick_another(now_ms));
+        }
+        self.tries.count += 1;
+        self.tries.upstream_status = None;
+        self.tries.began_ms = now_ms;
+        self.endpoint().cloned()
+    }
+
+    /// Picks an endpoint, another than the last if there is one.
+    fn pick_another(&mut self, now_ms: u64) -> Option<InFlight> {
+        let hash = self.decision?.endpoint_hash;
+        let pool = Arc::clone(self.pool()?);
+        // Each round that fails has met an endpoint retired that instant, which no later one picks.
+        for _ in 0..=pool.endpoints.len() {
+            let wish = Wish { hash, now_ms, avoid: self.tries.endpoint };
+            let place = pick(&pool, wish, &mut self.entropy)?;
+            self.tries.endpoint = Some(place);
+            if let Some(counted) = self.count_in(place) {
+                return Some(counted);
+            }
+        }
+        None
+    }
+
+    fn count_in(&self, place: usize) -> Option<InFlight> {
+        let pool = self.pool()?;
+        InFlight::new(Arc::clone(&pool.cell), Arc::clone(&pool.endpoints.get(place)?.cell))
+    }
+
+    /// What a try comes to that the client ended: an upstream that had answered 5xx is still to blame.
+    pub(crate) fn outcome_without_client(&self) -> Outcome {
+        match self.tries.upstream_status {
+            Some(500..) => Outcome::Failed(Failure::Status5xx),
+            _ => Outcome::Client,
+        }
+    }
+
+    /// Ends the current try, if there is one; the endpoint, when the outcome says something of it.
+    pub(crate) fn end_try(&mut self, outcome: Outcome) -> Option<Arc<EndpointCell>> {
+        let in_flight = self.tries.in_flight.take()?;
+        self.pool()?.cell.attempts.add(outcome);
+        if let Outcome::Failed(failure) = outcome {
+            self.failure.get_or_insert(failure);
+        }
+        (outcome != Outcome::Client).then(|| Arc::clone(in_flight.endpoint()))
+    }
+
+    /// Counts the request; called once, when all is over.
+    fn count(&self) {
+        let status = if self.status == 0 { CLIENT_GONE } else { self.status };
+        let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let Some(decision) = self.decision else {
+            if self.facts.is_some() {
+                self.snapshot.unrouted.add(status, us);
+            }
+            return;
+        };
+        let split = self.snapshot.split(decision.split);
+        let tallies = &self.snapshot.tallies[decision.route as usize];
+        tallies[usize::from(decision.member)].add(status, us);
+        split.member(decision.chosen).charges.add(self.failure);
+        decision.count_fallback(split);
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        if self.tries.in_flight.is_some() {
+            // The task was dropped before the machinery could say how the try ended.
+            self.end_try(self.outcome_without_client());
+        }
+        self.count();
+    }
+}

@@ -1,0 +1,350 @@
+//! pingora's callbacks, each a few lines that delegate.
+//!
+//! The order in which pingora calls them: `new_ctx`, `request_filter` (decide; answer what needs no
+//! upstream), then for each try `upstream_peer`, `upstream_request_filter`, `request_body_filter`*,
+//! `upstream_response_filter`, `response_filter`, and at its failure `fail_to_connect` or
+//! `error_while_proxy`, which say whether there is another; at the end `fail_to_proxy` (answer an
+//! error) and `logging`. Stage before: [`crate::listen`]; next: the upstream.
+
+mod admit;
+mod retry;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora_core::modules::http::HttpModules;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use tidegate_admin::Control;
+use tidegate_core::record::{Failure, Outcome};
+
+use crate::context::{CLIENT_GONE, Context};
+use crate::entropy;
+use crate::failure::{self, Cause, classify, code_of, status_of};
+use crate::headers::{self, Origin};
+use crate::listen::{ClientStream, Exchange};
+use crate::shutdown::Drain;
+use crate::telemetry::AccessLog;
+
+/// The data plane's application.
+pub(crate) struct Gateway {
+    control: Arc<Control>,
+    drain: Arc<Drain>,
+    access: Arc<AccessLog>,
+}
+
+impl Gateway {
+    pub(crate) fn new(control: Arc<Control>, drain: Arc<Drain>, access: Arc<AccessLog>) -> Self {
+        Self { control, drain, access }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.control.clock().mono_ms()
+    }
+
+    /// Ends a try, and lets its endpoint be ejected for it.
+    fn end_try(&self, context: &mut Context, outcome: Outcome) {
+        let (Some(endpoint), Some(pool)) = (context.end_try(outcome), context.pool()) else { return };
+        if outcome == Outcome::Ok {
+            pool.observe(&endpoint, false, self.now_ms());
+            return;
+        }
+        // Whether it may be ejected depends on the others as they are now, not as they were when the
+        // request began.
+        let table = self.control.live().snapshot();
+        let Some(pool) = table.pool_named(&pool.name) else { return };
+        if let Some(ms) = pool.observe(&endpoint, true, self.now_ms()) {
+            crate::probe::tell_ejected(&self.control, &pool.name, &endpoint, ms);
+        }
+    }
+
+    /// Answers with an error of Tidegate's own.
+    async fn answer(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        status: u16,
+        code: &'static str,
+        detail: &str,
+    ) -> Result<()> {
+        context.status = status;
+        context.error_code = Some(code);
+        let mut answer = failure::answer(session.req_header(), status, code, detail)?;
+        admit::assign_id(context, &mut answer.head)?;
+        // After a request that was not understood, what follows might not be one either.
+        if self.drain.is_announced() || matches!(status, 400 | 408 | 413) {
+            session.set_keepalive(None);
+        }
+        let body = (session.req_header().method != http::Method::HEAD).then_some(answer.body);
+        session.write_response_header(Box::new(answer.head), body.is_none()).await?;
+        if let Some(body) = body {
+            session.write_response_body(Some(body), true).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What the connection and the gateway tell each other.
+fn exchange(session: &Session) -> Option<&Arc<Exchange>> {
+    let stream = session.as_downstream().stream()?;
+    stream.as_any().downcast_ref::<ClientStream>().map(ClientStream::exchange)
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::new(self.control.live().snapshot(), entropy::seed())
+    }
+
+    /// None: the default would build a compression module for every request.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        if session.req_header().version == http::Version::HTTP_10 {
+            // HTTP/1.0 knows no interim answers (RFC 9110, 15.2).
+            session.set_ignore_info_resp(true);
+        }
+        match admit::admit(self, session, context) {
+            Ok(()) => Ok(false),
+            Err(refusal) => {
+                self.answer(session, context, refusal.status, refusal.code, &refusal.detail).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        if let Some(exchange) = exchange(session) {
+            exchange.begin_try(context.route().and_then(|r| r.try_timeout));
+        }
+        let Some(cell) = context.begin_try(self.now_ms()) else {
+            context.failure.get_or_insert(Failure::NoEndpoint);
+            context.tries.found_none = true;
+            return Error::e_explain(ErrorType::HTTPStatus(503), "no usable endpoint");
+        };
+        Ok(retry::peer(context, &cell))
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        context: &mut Context,
+    ) -> Result<()> {
+        let Some(facts) = &context.facts else { return Ok(()) };
+        context.body_bytes += body.as_ref().map_or(0, |b| b.len() as u64);
+        if facts.max_body > 0 && context.body_bytes > facts.max_body {
+            return Err(
+                Error::explain(ErrorType::HTTPStatus(413), "the request body is too large").into_down()
+            );
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        // A retry sends the body from its beginning.
+        context.body_bytes = 0;
+        let (Some(facts), Some(decision)) = (&context.facts, context.decision) else { return Ok(()) };
+        admit::set_target(request, facts)?;
+        if session.req_header().version == http::Version::HTTP_10 {
+            request.remove_header(&http::header::EXPECT);
+        }
+        let origin =
+            Origin { peer: facts.peer, trusted: facts.trusted, version: session.req_header().version };
+        if let Some(endpoint) = context.endpoint()
+            && !request.headers.contains_key(http::header::HOST)
+        {
+            request.insert_header(http::header::HOST, endpoint.address.to_string())?;
+        }
+        headers::forward(request, origin, &facts.ids)?;
+        if let Some(header) = &context.snapshot.split(decision.split).pool_header {
+            request.insert_header(header.clone(), &*decision.serving(&context.snapshot).name)?;
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        answer: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        let status = answer.status.as_u16();
+        if status == 101 {
+            // No upgrade was asked for: what follows would not be HTTP.
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "unsolicited 101").into_up());
+        }
+        if status < 200 {
+            return Ok(());
+        }
+        context.tries.upstream_status = Some(status);
+        if let Some(exchange) = exchange(session) {
+            exchange.answered();
+        }
+        if status >= 500 && retry::may_retry(self, session, context, Failure::Status5xx) {
+            let mut error = Error::explain(ErrorType::HTTPStatus(status), "retrying").into_up();
+            error.set_retry(true);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        answer: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        headers::back(answer);
+        if answer.status.is_informational() {
+            return Ok(());
+        }
+        if session.req_header().version == http::Version::HTTP_10 {
+            // HTTP/1.0 knows no chunks (RFC 9112, 6.1): the end of the connection ends the body.
+            if answer.headers.contains_key(http::header::TRANSFER_ENCODING) {
+                answer.remove_header(&http::header::TRANSFER_ENCODING);
+                session.set_keepalive(None);
+            }
+        }
+        context.status = answer.status.as_u16();
+        admit::assign_id(context, answer)?;
+        if self.drain.is_announced() {
+            session.set_keepalive(None);
+        }
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        _: &HttpPeer,
+        context: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        if *error.etype() == ErrorType::InternalError {
+            // No descriptor or port was left on this side.
+            self.end_try(context, Outcome::Client);
+            error.set_retry(false);
+            return error;
+        }
+        self.end_try(context, Outcome::Failed(Failure::Connect));
+        let again = retry::may_retry(self, session, context, Failure::Connect);
+        error.set_retry(again);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        context: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        retry::after_failure(self, session, context, &mut error, reused);
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        context: &mut Context,
+    ) -> FailToProxy {
+        let nothing_sent = session.response_written().is_none_or(|head| head.status.is_informational());
+        let (status, code) = self.ending(session, error, context);
+        if nothing_sent && status != CLIENT_GONE {
+            if let Some(exchange) = exchange(session) {
+                exchange.clear_deadlines();
+            }
+            session.set_keepalive(None);
+            let detail = retry::detail(context, status, code);
+            if let Err(error) = self.answer(session, context, status, code, &detail).await {
+                tracing::debug!("an error could not be told to the client: {error}");
+            }
+        } else if nothing_sent {
+            context.status = CLIENT_GONE;
+        } else {
+            context.error_code = Some(code);
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        if error.is_none() {
+            let outcome = match context.tries.upstream_status {
+                Some(500..) => Outcome::Failed(Failure::Status5xx),
+                _ => Outcome::Ok,
+            };
+            self.end_try(context, outcome);
+        }
+        self.access.request(session, context);
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Context,
+        _: &Error,
+        _: pingora_proxy::ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+impl Gateway {
+    /// The status and code of an exchange that an error ended; the pool is charged where it is to blame.
+    fn ending(&self, session: &Session, error: &Error, context: &mut Context) -> (u16, &'static str) {
+        let cause = cause(exchange(session), error, context);
+        match cause {
+            Cause::Upstream(failure, timed_out) => {
+                self.end_try(context, Outcome::Failed(failure));
+                status_of(failure, timed_out)
+            }
+            Cause::ClientGone => {
+                self.end_try(context, context.outcome_without_client());
+                (CLIENT_GONE, "client_gone")
+            }
+            Cause::Client(status) => {
+                self.end_try(context, context.outcome_without_client());
+                (status, code_of(status))
+            }
+            Cause::Ours(status) => {
+                self.end_try(context, Outcome::Client);
+                (status, if context.tries.found_none { "no_endpoint" } else { code_of(status) })
+            }
+        }
+    }
+}
+
+/// Who or what ended an exchange: the error alone does not tell, when a time was over.
+fn cause(exchange: Option<&Arc<Exchange>>, error: &Error, context: &Context) -> Cause {
+    let Some(exchange) = exchange else { return classify(error, context.tries.upstream_status.is_some()) };
+    if exchange.bad_body() {
+        return Cause::Client(400);
+    }
+    let cause = if exchange.timed_out() || exchange.try_timed_out() {
+        Cause::Upstream(Failure::Timeout, true)
+    } else {
+        classify(error, context.tries.upstream_status.is_some())
+    };
+    match cause {
+        Cause::Upstream(Failure::Timeout, _) if exchange.awaits_client() => Cause::Client(408),
+        cause => cause,
+    }
+}

@@ -1,0 +1,129 @@
+//! Another try, or not; and how long each may take.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_core::Error;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_proxy::Session;
+use tidegate_core::cell::EndpointCell;
+use tidegate_core::record::{Failure, Outcome};
+
+use super::{Gateway, exchange};
+use crate::context::Context;
+use crate::failure::{Cause, classify};
+use crate::peer::{self, Limits};
+
+/// The endpoint for the current try, with what is left of the time.
+pub(super) fn peer(context: &mut Context, cell: &Arc<EndpointCell>) -> Box<HttpPeer> {
+    let needs_new = std::mem::take(&mut context.tries.stay);
+    let (Some(pool), Some(decision)) = (context.pool(), context.decision) else {
+        unreachable!("a try begins only after a decision")
+    };
+    let try_timeout = context.route().and_then(|r| r.try_timeout).unwrap_or(Duration::MAX);
+    // The client's side keeps the deadlines, but pingora does not look there while it connects, or
+    // while the upstream takes no more of a body.
+    let left_ms = context.deadline_ms.map(|at| at.saturating_sub(context.tries.began_ms));
+    let left = left_ms.map_or(Duration::MAX, Duration::from_millis);
+    let limits = Limits {
+        connect: pool.timeouts.connect.min(try_timeout).min(left),
+        read: pool.timeouts.read.min(left),
+        write: pool.timeouts.write.min(left),
+    };
+    let group = decision.serving(&context.snapshot).hash;
+    let mut peer = peer::peer(pool, group, cell, limits);
+    if needs_new {
+        // No kept connection has this key, and none will be kept under it.
+        peer.group_key = !group;
+        peer.options.idle_timeout = Some(Duration::ZERO);
+    }
+    peer
+}
+
+/// Whether a failure may be followed by another try; takes it out of the budget if so.
+pub(super) fn may_retry(
+    gateway: &Gateway,
+    session: &Session,
+    context: &mut Context,
+    failure: Failure,
+) -> bool {
+    let (Some(route), Some(pool)) = (context.route(), context.pool()) else { return false };
+    let nothing_sent = failure == Failure::Connect;
+    let again = context.tries.retries < route.retry.attempts
+        && context.deadline_ms.is_none_or(|at| gateway.now_ms() < at)
+        && route.retry.names(failure, context.tries.upstream_status)
+        && can_repeat(session, nothing_sent)
+        && !exchange(session).is_some_and(|e| e.timed_out())
+        && pool.cell.budget.try_retry(gateway.now_ms(), route.retry.budget_percent);
+    if again {
+        context.tries.retries += 1;
+    }
+    again
+}
+
+/// Whether the request can be sent once more without harm and in full.
+fn can_repeat(session: &Session, nothing_sent: bool) -> bool {
+    let unanswered = session.response_written().is_none_or(|head| head.status.is_informational());
+    let safe = nothing_sent || session.req_header().method.is_idempotent();
+    unanswered && safe && !session.as_ref().retry_buffer_truncated()
+}
+
+/// Ends a try that failed after it was connected, and says whether there is another.
+pub(super) fn after_failure(
+    gateway: &Gateway,
+    session: &mut Session,
+    context: &mut Context,
+    error: &mut Error,
+    reused: bool,
+) {
+    if context.tries.upstream_status.is_some_and(|s| s >= 500) && error.retry() {
+        // The answer's head asked for this try; see `upstream_response_filter`.
+        return gateway.end_try(context, Outcome::Failed(Failure::Status5xx));
+    }
+    error.set_retry(false);
+    let Some(failure) = failure_of_try(session, context, error) else { return };
+    let is_stale = reused && failure == Failure::Reset && !context.tries.repeated_stale;
+    if is_stale && can_repeat(session, false) {
+        // The upstream had closed a kept connection: not a failure, and no retry of the route's.
+        context.tries.repeated_stale = true;
+        context.tries.stay = true;
+        gateway.end_try(context, Outcome::Client);
+        return error.set_retry(true);
+    }
+    gateway.end_try(context, Outcome::Failed(failure));
+    error.set_retry(may_retry(gateway, session, context, failure));
+}
+
+/// How the upstream failed in this try; `None` when the try ended for another's sake.
+fn failure_of_try(session: &Session, context: &Context, error: &Error) -> Option<Failure> {
+    let exchange = exchange(session);
+    if exchange.is_some_and(|e| e.try_timed_out()) {
+        return Some(Failure::Timeout);
+    }
+    if exchange.is_some_and(|e| e.timed_out() || e.bad_body()) {
+        return None;
+    }
+    match classify(error, context.tries.upstream_status.is_some()) {
+        // The upstream was silent because the client was.
+        Cause::Upstream(Failure::Timeout, _) if exchange.is_some_and(|e| e.awaits_client()) => None,
+        Cause::Upstream(failure, _) => Some(failure),
+        _ => None,
+    }
+}
+
+/// What to tell the client of a failure: enough to ask about it, nothing of the inside.
+pub(super) fn detail(context: &Context, status: u16, code: &'static str) -> String {
+    let id = context.facts.as_ref().and_then(|f| f.ids.request.to_str().ok()).unwrap_or("unknown");
+    let what = match code {
+        "connect_failed" => "the upstream could not be reached",
+        "upstream_reset" => "the upstream closed the connection before its answer was complete",
+        "upstream_timeout" => "the upstream did not answer in time",
+        "upstream_protocol" => "the upstream's answer was not valid HTTP",
+        "no_endpoint" => "no endpoint can take this request at the moment",
+        "body_too_large" => "the request body is too large",
+        "request_timeout" => "the request did not arrive in time",
+        _ if status < 500 => "the request was not valid",
+        _ => "the request could not be served",
+    };
+    format!("{what} (request {id})")
+}

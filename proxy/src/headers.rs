@@ -1,0 +1,195 @@
+//! Forwarding: what is changed in heads on their way up and down (RFC 9110, 7.6; spec 3).
+//!
+//! pingora has already removed the hop-by-hop fields of a request when [`forward`] sees it; those
+//! of answers are removed in [`back`].
+
+use std::net::IpAddr;
+
+use http::header::{
+    CONNECTION, FORWARDED, HOST, HeaderName, HeaderValue, SET_COOKIE, TE, TRAILER, UPGRADE, VIA,
+};
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use tidegate_core::config::{Assign, SameSite};
+use tidegate_core::decide::VisitorId;
+use tidegate_core::pick::Entropy;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Told by some proxies; never by Tidegate, so an untrusted peer's are removed.
+const SPOOFABLE: [&str; 3] = ["x-forwarded-port", "x-real-ip", "x-forwarded-server"];
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const MAX_REQUEST_ID: usize = 128;
+
+/// Where a request comes from, and how it is told upstream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// The other end of the connection.
+    pub(crate) peer: IpAddr,
+    /// Whether it is a trusted proxy.
+    pub(crate) trusted: bool,
+    /// What the request came as.
+    pub(crate) version: http::Version,
+}
+
+/// The ids that follow a request through the system.
+#[derive(Clone, Debug)]
+pub(crate) struct Ids {
+    pub(crate) request: HeaderValue,
+    pub(crate) trace_parent: HeaderValue,
+    /// Whether the client's `traceparent` was taken, so that its `tracestate` still fits.
+    trace_kept: bool,
+}
+
+impl Ids {
+    /// The request's own ids where they are sound, else new ones.
+    pub(crate) fn of(request: &RequestHeader, entropy: &mut Entropy) -> Self {
+        let kept = request.headers.get(X_REQUEST_ID).filter(|v| is_request_id(v.as_bytes()));
+        let parent = request.headers.get(TRACEPARENT).filter(|v| is_traceparent(v.as_bytes()));
+        let made = |text: String| HeaderValue::from_maybe_shared(bytes::Bytes::from(text));
+        let fallback = HeaderValue::from_static("unknown");
+        Self {
+            request: kept.cloned().unwrap_or_else(|| {
+                made(format!("{:016x}{:016x}", entropy.next_u64(), entropy.next_u64()))
+                    .unwrap_or(fallback.clone())
+            }),
+            trace_parent: parent.cloned().unwrap_or_else(|| {
+                let id = (entropy.next_u64() | 1, entropy.next_u64(), entropy.next_u64() | 1);
+                made(format!("00-{:016x}{:016x}-{:016x}-01", id.0, id.1, id.2)).unwrap_or(fallback)
+            }),
+            trace_kept: parent.is_some(),
+        }
+    }
+
+    /// The trace's id, of 32 hexadecimal digits.
+    pub(crate) fn trace(&self) -> &str {
+        self.trace_parent.to_str().ok().and_then(|t| t.get(3..35)).unwrap_or_default()
+    }
+}
+
+fn is_request_id(value: &[u8]) -> bool {
+    (1..=MAX_REQUEST_ID).contains(&value.len()) && value.iter().all(|b| (0x21..=0x7e).contains(b))
+}
+
+/// Version 00 of W3C Trace Context, or a later one that begins alike.
+fn is_traceparent(value: &[u8]) -> bool {
+    let is_hex = |range: std::ops::Range<usize>| {
+        value[range].iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b))
+    };
+    let is_zero = |range: std::ops::Range<usize>| value[range].iter().all(|b| *b == b'0');
+    value.len() >= 55
+        && (value.len() == 55 || (!is_zero(0..2) && value[55] == b'-'))
+        && [2, 35, 52].iter().all(|at| value[*at] == b'-')
+        && [0..2, 3..35, 36..52, 53..55].into_iter().all(is_hex)
+        && !is_zero(3..35)
+        && !is_zero(36..52)
+        && &value[0..2] != b"ff"
+}
+
+/// Readies a request's head for the upstream.
+pub(crate) fn forward(request: &mut RequestHeader, origin: Origin, ids: &Ids) -> Result<()> {
+    let host = request.headers.get(HOST).cloned().unwrap_or_else(|| HeaderValue::from_static(""));
+    let peer = origin.peer.to_string();
+    let chain = match (origin.trusted, joined(request, &X_FORWARDED_FOR)) {
+        (true, Some(before)) => format!("{before}, {peer}"),
+        _ => peer.clone(),
+    };
+    request.insert_header(X_FORWARDED_FOR, chain)?;
+    if !origin.trusted || !request.headers.contains_key(X_FORWARDED_PROTO) {
+        request.insert_header(X_FORWARDED_PROTO, "http")?;
+    }
+    if !origin.trusted || !request.headers.contains_key(X_FORWARDED_HOST) {
+        request.insert_header(X_FORWARDED_HOST, host.clone())?;
+    }
+    if !origin.trusted {
+        for name in SPOOFABLE {
+            request.remove_header(name);
+        }
+    }
+    forward_rfc7239(request, origin, &peer, &host)?;
+    let via = if origin.version == http::Version::HTTP_10 { "1.0 tidegate" } else { "1.1 tidegate" };
+    request.append_header(VIA, via)?;
+    request.insert_header(X_REQUEST_ID, ids.request.clone())?;
+    request.insert_header(TRACEPARENT, ids.trace_parent.clone())?;
+    if !ids.trace_kept {
+        request.remove_header(&TRACESTATE);
+    }
+    Ok(())
+}
+
+/// `Forwarded`, where the client sent one: appended to when it is trusted, else replaced.
+fn forward_rfc7239(
+    request: &mut RequestHeader,
+    origin: Origin,
+    peer: &str,
+    host: &HeaderValue,
+) -> Result<()> {
+    let Some(before) = joined(request, &FORWARDED) else { return Ok(()) };
+    let node = if origin.peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_owned() };
+    let host = host.to_str().unwrap_or_default();
+    let ours = format!("for={node};host=\"{host}\";proto=http");
+    let value = if origin.trusted { format!("{before}, {ours}") } else { ours };
+    request.insert_header(FORWARDED, value)
+}
+
+fn joined(request: &RequestHeader, name: &HeaderName) -> Option<String> {
+    let lines: Vec<&str> = request.headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
+}
+
+/// Removes from an answer what concerns only the connection it came over.
+pub(crate) fn back(answer: &mut ResponseHeader) {
+    let nominated: Vec<HeaderName> = answer
+        .headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .filter(|name| !is_end_to_end(name))
+        .collect();
+    for name in nominated {
+        answer.remove_header(&name);
+    }
+    for name in [&TE, &TRAILER, &UPGRADE] {
+        answer.remove_header(name);
+    }
+    for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authentication-info"] {
+        answer.remove_header(name);
+    }
+}
+
+/// Fields that frame or date the message: naming them in `Connection` is a fault, not a wish.
+fn is_end_to_end(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "content-length" | "transfer-encoding" | "date" | "content-type" | "close" | "host"
+    )
+}
+
+/// The cookie that gives a visitor an id.
+pub(crate) fn assign(answer: &mut ResponseHeader, assign: &Assign, id: VisitorId) -> Result<()> {
+    let same_site = match assign.same_site {
+        SameSite::Lax => "Lax",
+        SameSite::Strict => "Strict",
+        SameSite::None => "None",
+    };
+    let secure = if assign.secure { "; Secure" } else { "" };
+    let cookie = format!(
+        "{}={}; Max-Age={}; Path={}; SameSite={same_site}; HttpOnly{secure}",
+        assign.cookie,
+        id.as_str(),
+        assign.max_age.0.as_secs(),
+        assign.path
+    );
+    let value = HeaderValue::from_str(&cookie).map_err(|e| {
+        Error::because(ErrorType::InternalError, "an assigned cookie is not a header value", e)
+    })?;
+    answer.append_header(SET_COOKIE, value)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

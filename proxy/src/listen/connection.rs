@@ -1,0 +1,168 @@
+//! One client connection, from accept to close: head after head, each handed to the gateway.
+//!
+//! pingora reads heads without a deadline for the whole of one, and idles without end between two;
+//! here both have one. A head that is refused is answered here and never reaches the gateway.
+//! Stage before: [`super`] accepts; next: [`crate::gateway`].
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora_core::apps::HttpServerApp;
+use pingora_core::protocols::http::ServerSession;
+use tidegate_core::config::Listener;
+use tidegate_core::edge::Refusal;
+use tokio::time::{Instant, timeout_at};
+
+use super::client::ClientStream;
+use super::head::{self, Head, Refused};
+use super::{Door, Proxy};
+use crate::failure::{code_of, raw_answer};
+use crate::shutdown::Active;
+
+/// How the wait for a head ended.
+enum Waited {
+    Head(Head),
+    /// Nothing to answer: the client closed, or idled for too long.
+    Over,
+    Refused(Refused, Refusal),
+}
+
+/// Serves a connection until either side closes it.
+pub(super) async fn serve(mut client: ClientStream, door: Arc<Door>) {
+    let mut is_first = true;
+    loop {
+        let settings = door.settings();
+        let waited = wait_for_head(&mut client, &settings, &door, is_first).await;
+        let (head, active) = match waited {
+            Ok(Waited::Head(head)) => (head, door.drain.begin_exchange()),
+            Ok(Waited::Refused(refused, reason)) => {
+                door.cell.refuse(reason);
+                tracing::debug!(
+                    listener = door.cell.name,
+                    client = %client.exchange().peer,
+                    status = refused.status,
+                    "refused a request: {}",
+                    refused.why
+                );
+                let (peer, code) = (client.exchange().peer, code_of(refused.status));
+                door.access.refused(&door.control.live().peek(), peer, refused.status, code);
+                return client.send_last(&raw_answer(refused.status, code, refused.why)).await;
+            }
+            Ok(Waited::Over) | Err(_) => return,
+        };
+        match exchange(client, head, &settings, &door.proxy, active).await {
+            Some(next) => client = next,
+            None => return,
+        }
+        is_first = false;
+        tokio::task::consume_budget().await;
+    }
+}
+
+/// Hands one request to the gateway; the connection comes back if it may be used again.
+async fn exchange(
+    mut client: ClientStream,
+    head: Head,
+    settings: &Listener,
+    proxy: &Arc<Proxy>,
+    active: Active,
+) -> Option<ClientStream> {
+    let bytes: BytesMut = client.unread.split_to(head.length);
+    client.framing = head.body;
+    client.exchange().begin();
+    client.write_timeout = settings.idle_timeout.0;
+    let mut session = ServerSession::new_http1(Box::new(client));
+    session.set_keepalive(Some(0));
+    session.set_read_timeout(Some(settings.idle_timeout.0));
+    session.set_write_timeout(Some(settings.idle_timeout.0));
+    session.set_total_drain_timeout(Some(settings.header_timeout.0));
+    session.set_pipelined_prefix(bytes);
+    let reusable = proxy.process_new_http(session, active.watch()).await;
+    let (stream, _) = reusable?.consume();
+    let client = stream.into_any().downcast::<ClientStream>().ok()?;
+    client.framing.is_done().then_some(*client)
+}
+
+/// Reads until a whole head is there.
+///
+/// Its deadline runs from accept for a connection's first head, from the first byte for others.
+async fn wait_for_head(
+    client: &mut ClientStream,
+    settings: &Listener,
+    door: &Door,
+    is_first: bool,
+) -> io::Result<Waited> {
+    let limit = usize::try_from(settings.max_header_size.0).unwrap_or(usize::MAX);
+    let mut deadline = is_first.then(|| Instant::now() + settings.header_timeout.0);
+    if client.unread.is_empty() {
+        let idle = if is_first { settings.header_timeout.0 } else { settings.idle_timeout.0 };
+        if !wait_for_first_byte(client, door, idle).await? {
+            return Ok(Waited::Over);
+        }
+    }
+    let deadline = *deadline.get_or_insert_with(|| Instant::now() + settings.header_timeout.0);
+    let mut seen = 0;
+    loop {
+        while client.unread.starts_with(b"\r\n") && seen == 0 {
+            // RFC 9112, 2.2: empty lines before a request line are skipped.
+            let _ = client.unread.split_to(2);
+        }
+        if let Some(verdict) = look(&client.unread, seen, limit) {
+            return Ok(verdict);
+        }
+        seen = client.unread.len();
+        match timeout_at(deadline, client.fill()).await {
+            Ok(Ok(0)) => return Ok(Waited::Over),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(error),
+            Err(_) if seen == 0 => return Ok(Waited::Over),
+            Err(_) => {
+                let refused = Refused { status: 408, why: "the request head did not arrive in time" };
+                return Ok(Waited::Refused(refused, Refusal::HeaderTimeout));
+            }
+        }
+    }
+}
+
+/// Waits for a byte; false when the connection is to be closed without one.
+async fn wait_for_first_byte(client: &mut ClientStream, door: &Door, idle: Duration) -> io::Result<bool> {
+    let first_bytes = async {
+        client.readable().await?;
+        client.fill().await
+    };
+    tokio::select! {
+        biased;
+        read = first_bytes => Ok(read? > 0),
+        () = tokio::time::sleep(idle) => Ok(false),
+        () = door.drain.no_more_requests() => Ok(false),
+    }
+}
+
+/// What can be said of the bytes so far; `None` = more are needed.
+fn look(bytes: &[u8], seen: usize, limit: usize) -> Option<Waited> {
+    let refuse = |refused| Some(Waited::Refused(refused, Refusal::BadRequest));
+    let end = head::find_end(bytes, seen);
+    let head_so_far = &bytes[..end.unwrap_or(bytes.len())];
+    if head_so_far.len() > limit {
+        let (status, why) = if head_so_far[..limit].contains(&b'\n') {
+            (431, "the request head is larger than the listener allows")
+        } else {
+            (414, "the request target is larger than the listener allows")
+        };
+        return Some(Waited::Refused(Refused { status, why }, Refusal::HeaderTooLarge));
+    }
+    if head::has_bare_lf(head_so_far, seen.min(head_so_far.len())) {
+        return refuse(Refused { status: 400, why: "a header line ends without a carriage return" });
+    }
+    let end = end?;
+    match head::check(&bytes[..end]) {
+        // A body that already breaks the grammar must not reach an upstream at all.
+        Ok(head) => match { head.body }.take(&bytes[end..]) {
+            Ok(_) => Some(Waited::Head(head)),
+            Err(_) => refuse(Refused { status: 400, why: "the request's chunked body is malformed" }),
+        },
+        Err(refused) => refuse(refused),
+    }
+}
