@@ -1,0 +1,49 @@
+//! End-to-end tests: the real binary, real sockets, one file a behaviour.
+//!
+//! They assert what the contract says, in its words, and nothing of how it is done. Each is bounded in time,
+//! uses ports of the system's choosing and a folder of its own, and leaves what the process wrote behind when
+//! it fails (the message says where).
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it should do")]
+
+mod golden;
+mod harness;
+
+mod access_log;
+mod admin_access;
+mod admin_changes;
+mod admin_history;
+mod bad_requests;
+mod blame;
+mod command_line;
+mod config_file;
+mod connections;
+mod crash;
+mod deadline;
+mod docker_layout;
+mod drain;
+mod events;
+mod explain;
+mod fallback;
+mod forwarding;
+mod harness_itself;
+mod http10;
+mod in_flight;
+mod late_connection;
+mod limits;
+mod listener_limits;
+mod metrics;
+mod nginx;
+mod precedence;
+mod reload;
+mod retry;
+mod routes;
+mod shift;
+mod shutdown;
+mod shutdown_rush;
+mod slow_bodies;
+mod slow_clients;
+mod slow_readers;
+mod splitting;
+mod streaming;
+mod timeouts;
+mod try_timeout;
