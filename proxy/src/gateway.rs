@@ -156,7 +156,7 @@ impl ProxyHttp for Gateway {
         // A retry sends the body from its beginning.
         context.body_bytes = 0;
         let (Some(facts), Some(decision)) = (&context.facts, context.decision) else { return Ok(()) };
-        admit::set_target(request, facts)?;
+        admit::set_target(request, facts.clean_path.as_deref())?;
         if session.req_header().version == http::Version::HTTP_10 {
             request.remove_header(&http::header::EXPECT);
         }
@@ -332,7 +332,7 @@ impl Gateway {
     }
 }
 
-/// Who or what ended an exchange: the error alone does not tell, when a time was over.
+/// Who or what ended a try or an exchange: the error alone does not tell, when a time was over.
 fn cause(exchange: Option<&Arc<Exchange>>, error: &Error, context: &Context) -> Cause {
     let Some(exchange) = exchange else { return classify(error, context.tries.upstream_status.is_some()) };
     if exchange.bad_body() {

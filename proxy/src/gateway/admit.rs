@@ -92,12 +92,13 @@ fn content_length(head: &RequestHeader) -> Option<u64> {
 }
 
 /// Sends on the path that was matched, in origin form.
-pub(super) fn set_target(request: &mut RequestHeader, facts: &Facts) -> Result<()> {
-    let is_absolute = request.uri.authority().is_some() || request.raw_path().starts_with(b"http");
-    if !is_absolute && facts.clean_path.is_none() {
+pub(super) fn set_target(request: &mut RequestHeader, clean_path: Option<&str>) -> Result<()> {
+    // What is neither a path nor `*` is a whole URL, in whatever case its scheme is written.
+    let is_absolute = !matches!(request.raw_path(), [b'/', ..] | b"*");
+    if !is_absolute && clean_path.is_none() {
         return Ok(());
     }
-    let path = facts.clean_path.as_deref().unwrap_or(request.uri.path());
+    let path = clean_path.unwrap_or(request.uri.path());
     let target = match request.uri.query() {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
@@ -115,5 +116,28 @@ pub(super) fn assign_id(context: &Context, answer: &mut ResponseHeader) -> Resul
     match context.split().and_then(|s| s.assign.as_ref()) {
         Some(assign) => headers::assign(answer, assign, id),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_sent_on_in_origin_form() {
+        for (target, clean, sent) in [
+            ("/a?b=c", None, "/a?b=c"),
+            ("/x/../a?b=c", Some("/a"), "/a?b=c"),
+            ("*", None, "*"),
+            ("http://shop.test/a?b=c", None, "/a?b=c"),
+            ("HTTP://shop.test/a", None, "/a"),
+            ("https://shop.test", None, "/"),
+            ("http://shop.test?b=c", None, "/?b=c"),
+            ("http://shop.test/x/../a", Some("/a"), "/a"),
+        ] {
+            let mut request = RequestHeader::build("GET", target.as_bytes(), None).expect("a request");
+            set_target(&mut request, clean).expect("a target");
+            assert_eq!(String::from_utf8_lossy(request.raw_path()), sent, "{target}");
+        }
     }
 }

@@ -9,9 +9,9 @@ use pingora_proxy::Session;
 use tidegate_core::cell::EndpointCell;
 use tidegate_core::record::{Failure, Outcome};
 
-use super::{Gateway, exchange};
+use super::{Gateway, cause, exchange};
 use crate::context::Context;
-use crate::failure::{Cause, classify};
+use crate::failure::Cause;
 use crate::peer::{self, Limits};
 
 /// The endpoint for the current try, with what is left of the time.
@@ -81,7 +81,7 @@ pub(super) fn after_failure(
         return gateway.end_try(context, Outcome::Failed(Failure::Status5xx));
     }
     error.set_retry(false);
-    let Some(failure) = failure_of_try(session, context, error) else { return };
+    let Cause::Upstream(failure, _) = cause(exchange(session), error, context) else { return };
     let is_stale = reused && failure == Failure::Reset && !context.tries.repeated_stale;
     if is_stale && can_repeat(session, false) {
         // The upstream had closed a kept connection: not a failure, and no retry of the route's.
@@ -92,23 +92,6 @@ pub(super) fn after_failure(
     }
     gateway.end_try(context, Outcome::Failed(failure));
     error.set_retry(may_retry(gateway, session, context, failure));
-}
-
-/// How the upstream failed in this try; `None` when the try ended for another's sake.
-fn failure_of_try(session: &Session, context: &Context, error: &Error) -> Option<Failure> {
-    let exchange = exchange(session);
-    if exchange.is_some_and(|e| e.try_timed_out()) {
-        return Some(Failure::Timeout);
-    }
-    if exchange.is_some_and(|e| e.timed_out() || e.bad_body()) {
-        return None;
-    }
-    match classify(error, context.tries.upstream_status.is_some()) {
-        // The upstream was silent because the client was.
-        Cause::Upstream(Failure::Timeout, _) if exchange.is_some_and(|e| e.awaits_client()) => None,
-        Cause::Upstream(failure, _) => Some(failure),
-        _ => None,
-    }
 }
 
 /// What to tell the client of a failure: enough to ask about it, nothing of the inside.
