@@ -56,7 +56,12 @@ fn main() {
             };
             bencher.iter_batched(
                 wanted,
-                |weights| apply(&live, Change::SetWeights { split: "shop".into(), weights, ttl: None }),
+                |weights| {
+                    apply(
+                        &live,
+                        Change::SetWeights { split: "shop".into(), weights, ttl: None, force: false },
+                    );
+                },
                 BatchSize::SmallInput,
             );
         });
