@@ -177,6 +177,8 @@ pub struct PoolCell {
     pub ejecting: Mutex<()>,
     /// Requests and retries of late.
     pub budget: crate::retry::Budget,
+    /// Requests that wait while the pool is away.
+    pub queue: crate::waiting::Queue,
 }
 
 impl PoolCell {

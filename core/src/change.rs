@@ -4,17 +4,22 @@
 //! is no rollback code, only rollback as another change. Stage before: the file, the API; next:
 //! [`crate::live`], which compiles, journals and swaps.
 
+mod drain;
 mod merge;
 mod past;
+mod pool_rollout;
+mod rollout;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::{Config, Endpoint};
+use crate::config::{self, Config, Endpoint};
+use crate::pool_rollout::fit;
+use crate::rollout::{Known, Order, Verdict};
 use crate::snapshot::Snapshot;
 use crate::state::{
-    DrainOrder, Endpoints, Entry, Kept, State, Weights, file_endpoints, file_weights, split_names, to_table,
+    Endpoints, Entry, Kept, State, Weights, file_endpoints, file_weights, split_names, to_table,
 };
 use crate::units::{Generation, Span};
 use crate::validate::{self, Problem, Valid};
@@ -33,6 +38,8 @@ pub enum Change {
         weights: Weights,
         /// The file's weights return after this.
         ttl: Option<Span>,
+        /// Abort a rollout that decides over them.
+        force: bool,
     },
     /// Send all of a split's traffic to one pool.
     Cutover {
@@ -42,13 +49,47 @@ pub enum Change {
         to: String,
         /// Refuse if fewer of its endpoints are up.
         min_healthy: usize,
-        /// Do it all the same.
+        /// Watch it for this long, with the way back open.
+        bake: Option<Span>,
+        /// Do it all the same, and abort a rollout that decides over the split.
         force: bool,
     },
     /// Bring back the weights before the split's last change.
     Revert {
         /// The split.
         split: String,
+    },
+    /// Start a split's rollout.
+    StartRollout {
+        /// The split.
+        split: String,
+        /// The plan; absent = the file's.
+        plan: Option<Box<config::Rollout>>,
+    },
+    /// Order a split's rollout about.
+    Rollout {
+        /// The split.
+        split: String,
+        /// What is wanted.
+        order: Order,
+        /// What it has seen by now, if the caller knows.
+        known: Option<Box<Known>>,
+    },
+    /// Start a pool's rollout.
+    StartPoolRollout {
+        /// The pool.
+        pool: String,
+        /// The plan; absent = the file's.
+        plan: Option<Box<config::PoolRollout>>,
+    },
+    /// Order a pool's rollout about.
+    PoolRollout {
+        /// The pool.
+        pool: String,
+        /// What is wanted.
+        order: crate::pool_rollout::Order,
+        /// Refuse if the rollout's revision is another.
+        seen: Option<u64>,
     },
     /// Replace a pool's endpoints.
     SetEndpoints {
@@ -93,6 +134,9 @@ impl Change {
             Self::SetWeights { .. } => "set_weights",
             Self::Cutover { .. } => "cutover",
             Self::Revert { .. } => "revert",
+            Self::StartRollout { .. } | Self::StartPoolRollout { .. } => "rollout_start",
+            Self::Rollout { order, .. } => order.action(),
+            Self::PoolRollout { order, .. } => order.action(),
             Self::SetEndpoints { .. } => "set_endpoints",
             Self::Drain { .. } => "drain",
             Self::Undrain { .. } => "undrain",
@@ -198,6 +242,11 @@ pub struct Next {
     pub pools: BTreeSet<String>,
     /// Runtime values that gave way to the file's.
     pub dropped: Vec<Dropped>,
+    /// The evidence, where it decided.
+    pub verdict: Option<Box<Verdict>>,
+    /// Whether it takes traffic away from a version that may be bad: it must be in force at once, and
+    /// also when it cannot be written down.
+    pub is_urgent: bool,
 }
 
 /// What a change comes to, or why it is not made.
@@ -208,21 +257,49 @@ pub fn next(request: &Request, context: Context<'_>) -> Result<Next, Rejected> {
         splits: BTreeSet::new(),
         pools: BTreeSet::new(),
         dropped: Vec::new(),
+        verdict: None,
+        is_urgent: false,
     };
+    make(&mut next, request, context)?;
+    let gave_way = fit(&mut next.state, &next.config, context.now.wall_ms);
+    next.dropped.extend(gave_way);
+    Ok(next)
+}
+
+fn make(next: &mut Next, request: &Request, context: Context<'_>) -> Result<(), Rejected> {
     let by = By { actor: &request.actor, reason: request.reason.as_deref(), now: context.now };
     match &request.change {
-        Change::SetWeights { split, weights, ttl } => {
+        Change::SetWeights { split, weights, ttl, force } => {
             check_split(request, context, split)?;
+            rollout::give_way(next, split, Some(*force), by)?;
             next.set_weights(split, weights.clone(), *ttl, by)?;
         }
-        Change::Cutover { split, to, min_healthy, force } => {
+        Change::Cutover { split, to, min_healthy, bake, force } => {
             check_split(request, context, split)?;
+            rollout::give_way(next, split, Some(*force), by)?;
             let weights = cutover(context, split, to, *min_healthy, *force)?;
-            next.set_weights(split, weights, None, by)?;
+            match bake {
+                Some(bake) => rollout::cutover(next, context, split, to, *bake, by)?,
+                None => next.set_weights(split, weights, None, by)?,
+            }
         }
         Change::Revert { split } => {
-            let weights = past::weights_before(context, split)?;
-            next.set_weights(split, weights, None, by)?;
+            if !rollout::revert(next, request, context, split, by)? {
+                let weights = past::weights_before(context, split)?;
+                next.set_weights(split, weights, None, by)?;
+            }
+        }
+        Change::StartRollout { split, plan } => {
+            rollout::start(next, request, context, split, plan.as_deref(), by)?;
+        }
+        Change::Rollout { split, order, known } => {
+            rollout::order(next, request, context, split, (order, known.as_deref()), by)?;
+        }
+        Change::StartPoolRollout { pool, plan } => {
+            pool_rollout::start(next, request, context, pool, plan.as_deref(), by)?;
+        }
+        Change::PoolRollout { pool, order, seen } => {
+            pool_rollout::order(next, request, context, pool, (order, *seen), by)?;
         }
         Change::SetEndpoints { pool, endpoints, ttl } => {
             check_pool(request, context, pool)?;
@@ -240,19 +317,20 @@ pub fn next(request: &Request, context: Context<'_>) -> Result<Next, Rejected> {
         Change::Undrain { pool, endpoint } => {
             check_pool(request, context, pool)?;
             check_endpoint(context, pool, *endpoint)?;
+            drain::check_undrain(context, pool, *endpoint)?;
             next.undrain(pool, *endpoint);
         }
         Change::Restore { generation } => {
             check_generation(request, context.snapshot.generation)?;
-            past::restore(&mut next, context, *generation, by)?;
+            past::restore(next, context, *generation, by)?;
         }
         Change::Expire => next.expire(context.expired),
         Change::Reload(config) => {
             check_generation(request, context.snapshot.generation)?;
-            next.reload(config)?;
+            next.reload(config, context.now)?;
         }
     }
-    Ok(next)
+    Ok(())
 }
 
 /// Who changes, why and when.
@@ -271,6 +349,7 @@ impl By<'_> {
             actor: self.actor.to_owned(),
             reason: self.reason.map(str::to_owned),
             expires_at_ms: ttl.map(|ttl| self.now.wall_ms.saturating_add(ttl.as_ms())),
+            by_rollout: false,
         }
     }
 }
@@ -301,38 +380,6 @@ impl Next {
         self.pools.insert(pool.to_owned());
     }
 
-    fn drain(&mut self, pool: &str, endpoint: Option<SocketAddr>, timeout: Option<Span>, by: By<'_>) {
-        let order = DrainOrder {
-            timeout_ms: timeout.map(Span::as_ms),
-            actor: by.actor.to_owned(),
-            reason: by.reason.map(str::to_owned),
-        };
-        let drains = self.state.drains.entry(pool.to_owned()).or_default();
-        match endpoint {
-            Some(address) => {
-                drains.endpoints.insert(address.to_string(), order);
-            }
-            None => drains.pool = Some(order),
-        }
-        self.pools.insert(pool.to_owned());
-    }
-
-    fn undrain(&mut self, pool: &str, endpoint: Option<SocketAddr>) {
-        match (self.state.drains.get_mut(pool), endpoint) {
-            (Some(drains), Some(address)) => {
-                drains.endpoints.remove(&address.to_string());
-                if drains.pool.is_none() && drains.endpoints.is_empty() {
-                    self.state.drains.remove(pool);
-                }
-            }
-            (Some(_), None) => {
-                self.state.drains.remove(pool);
-            }
-            (None, _) => {}
-        }
-        self.pools.insert(pool.to_owned());
-    }
-
     fn expire(&mut self, expired: &[Expiring]) {
         for one in expired {
             match one {
@@ -349,14 +396,14 @@ impl Next {
         }
     }
 
-    fn reload(&mut self, config: &Arc<Valid<Config>>) -> Result<(), Rejected> {
+    fn reload(&mut self, config: &Arc<Valid<Config>>, now: Now) -> Result<(), Rejected> {
         let fixed = merge::needs_restart(&self.config, config);
         if !fixed.is_empty() {
             return Err(Rejected::NeedsRestart(fixed));
         }
         self.splits = split_names(&self.config).chain(split_names(config)).map(str::to_owned).collect();
         self.pools = self.config.pools.keys().chain(config.pools.keys()).cloned().collect();
-        (self.state, self.dropped) = merge(&self.state, config);
+        (self.state, self.dropped) = merge(&self.state, config, now);
         self.config = Arc::clone(config);
         Ok(())
     }

@@ -7,6 +7,8 @@
 mod depth;
 mod edge;
 mod env;
+pub mod plan;
+pub mod plan_file;
 mod pool;
 pub mod read;
 mod rollout;

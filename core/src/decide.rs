@@ -1,8 +1,10 @@
 //! The one function that routes a request, explains a decision and simulates a change.
 //!
 //! Route, then split, then endpoint: [`decide`] is pure but for reading the cells of health and of
-//! what is in flight. It allocates nothing (a test counts). Stage before: [`crate::request`]; next:
-//! the proxy forwards, and on a retry calls [`crate::pick`] again in the same pool.
+//! what is in flight. It allocates nothing (a test counts). Deciding again with the entropy's state
+//! from before comes to the same pool, for as long as the table says the same of it: so a request
+//! that waits is not drawn into another. Stage before: [`crate::request`]; next: the proxy forwards,
+//! and on a retry calls [`crate::pick`] again in the same pool.
 
 mod key;
 
@@ -67,8 +69,10 @@ pub struct Decision {
     pub key_hash: Option<u64>,
     /// What endpoints are balanced by, when by hash.
     pub endpoint_hash: Option<u64>,
-    /// The endpoint's place in the pool; `None` when no pool has a usable one.
+    /// The endpoint's place in the pool; `None` when no pool has a usable one, or the request waits.
     pub endpoint: Option<usize>,
+    /// Whether the request waits, since its pool is away while what runs behind it is replaced.
+    pub waits: bool,
 }
 
 /// Routes a request; `None` when no route takes it.
@@ -95,18 +99,22 @@ pub fn decide(
         key_hash: hash,
         endpoint_hash: None,
         endpoint: None,
+        waits: false,
     };
     for member in std::iter::once(chosen).chain(split.fallback.iter().copied().filter(|m| *m != chosen)) {
         let pool = snapshot.pool(split.member(member).pool);
+        if pool.waiting.is_some() {
+            // It will be back: no fallback is taken meanwhile, so that its users stay its own.
+            decision.take(member);
+            decision.waits = true;
+            break;
+        }
         let endpoint_hash = endpoint_hash(pool.hash_key.as_deref(), request, hash);
         let wish = Wish { hash: endpoint_hash, now_ms, avoid: None };
         if let Some(endpoint) = pick(pool, wish, entropy) {
-            decision.member = member;
+            decision.take(member);
             decision.endpoint = Some(endpoint);
             decision.endpoint_hash = endpoint_hash;
-            if member != chosen {
-                decision.reason = Reason::Fallback;
-            }
             break;
         }
     }
@@ -114,6 +122,13 @@ pub fn decide(
 }
 
 impl Decision {
+    fn take(&mut self, member: MemberId) {
+        self.member = member;
+        if member != self.chosen {
+            self.reason = Reason::Fallback;
+        }
+    }
+
     /// Counts a fallback, if this was one.
     pub fn count_fallback(&self, split: &Split) {
         if self.member == self.chosen {
@@ -147,14 +162,14 @@ fn choose_pool(
             return (rule.member, Reason::Override);
         }
     }
-    let weights = split.members.iter().map(|m| m.weight.unwrap_or(0));
+    let weights = split.weights_now();
     if weights.clone().filter(|w| *w > 0).count() == 1 {
         let only = weights.clone().position(|w| w > 0).unwrap_or(0);
         return (member_id(only), Reason::Only);
     }
     let (place, reason) = match hash {
         Some(hash) => {
-            let pools = split.members.iter().map(|m| (m.hash, m.weight.unwrap_or(0)));
+            let pools = split.members.iter().map(|m| m.hash).zip(weights);
             (choose(hash, pools), Reason::Bucket)
         }
         None => (draw(entropy.next_u64(), weights), Reason::Random),

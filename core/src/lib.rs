@@ -5,8 +5,9 @@
 //! requests *read* it, changes *replace* it.
 //!
 //! The path of a request: [`request`] → [`route`] → [`split`] → [`pick`], all in [`decide`]; then
-//! [`retry`] and [`record`]. The path of a change: [`config`] → [`validate`] → [`change`] →
-//! [`compile`] → [`live`].
+//! [`retry`] and [`record`], and the [`ledger`] while a rollout runs. The path of a change:
+//! [`config`] → [`validate`] → [`change`] → [`compile`] → [`live`]. The path of evidence: [`ledger`]
+//! → [`guard`] → [`rollout`], whose findings are changes.
 
 pub mod cell;
 pub mod change;
@@ -17,15 +18,20 @@ pub mod decide;
 pub mod edge;
 pub mod eject;
 pub mod event;
+pub mod guard;
 pub mod health;
+pub mod ledger;
 pub mod live;
 pub mod pick;
 pub mod pool;
+pub mod pool_rollout;
 pub mod recent;
 pub mod record;
 pub mod request;
 pub mod retry;
+pub mod rollout;
 pub mod route;
+pub mod simulate;
 pub mod snapshot;
 pub mod split;
 pub mod state;
@@ -33,3 +39,4 @@ pub mod state;
 mod testing;
 pub mod units;
 pub mod validate;
+pub mod waiting;

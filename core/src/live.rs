@@ -18,6 +18,7 @@ use crate::change::{
 use crate::compile::{Input, Reuse, compile, prepare, settle};
 use crate::config::Config;
 use crate::event::{Event, Kind};
+use crate::pool_rollout::{after_restart, fit};
 use crate::recent::Recent;
 use crate::snapshot::Snapshot;
 use crate::state::{Entry, Record, State, Values, split_names};
@@ -64,6 +65,8 @@ pub struct Applied {
     pub state: Arc<State>,
     /// What to tell.
     pub events: Vec<Event>,
+    /// Why it is in force though it could not be written down, if so.
+    pub unsaved: Option<String>,
 }
 
 /// What was in force when it was looked at, beside the table.
@@ -96,14 +99,17 @@ impl Live {
         for one in &expired {
             forget(&mut kept, one);
         }
-        let (mut merged, dropped) = merge(&kept, &config);
+        pause_rollouts(&mut kept, now);
+        after_restart(&mut kept, now.wall_ms);
+        let (mut merged, mut dropped) = merge(&kept, &config, now);
+        dropped.extend(fit(&mut merged, &config, now.wall_ms));
         merged.generation = generation;
         let splits: BTreeSet<String> = split_names(&config).map(str::to_owned).collect();
         let pools: BTreeSet<String> = config.pools.keys().cloned().collect();
         let after = values(&merged, &config, &splits, &pools);
         let mut before = last_known(&history);
         keep_what_differs(&mut before, &after);
-        remember_earlier(&mut merged, &before, &after);
+        remember_earlier(&mut merged, state, &before, &after);
         let entry = Arc::new(Entry {
             generation,
             time_ms: now.wall_ms,
@@ -112,6 +118,7 @@ impl Live {
             reason: None,
             before,
             after,
+            verdict: None,
         });
         let input = Input { config: &config, state: &merged, generation };
         let snapshot = Arc::new(compile(input, Reuse::Cells(None)));
@@ -167,7 +174,8 @@ impl Live {
 
     /// Makes a change: works it out, has `persist` write it down, swaps.
     ///
-    /// When `persist` fails nothing has changed, and the caller is told so.
+    /// When `persist` fails nothing has changed, and the caller is told so. Only an urgent change
+    /// ([`Next::is_urgent`]) is swapped in before it is written down, and stays in force if it cannot be.
     pub fn apply(
         &self,
         request: &Request,
@@ -175,18 +183,27 @@ impl Live {
         persist: impl FnOnce(&Record) -> Result<(), String>,
     ) -> Result<Applied, Rejected> {
         let mut desired = self.desired.lock();
-        let (next, applied) = desired.plan(request, &self.snapshot(), now)?;
+        let (next, mut applied) = desired.plan(request, &self.snapshot(), now)?;
         let record = Record { state: next.state, entry: (*applied.entry).clone() };
-        persist(&record).map_err(Rejected::NotDurable)?;
+        if next.is_urgent {
+            self.publish(&applied);
+            applied.unsaved = persist(&record).err();
+        } else {
+            persist(&record).map_err(Rejected::NotDurable)?;
+            self.publish(&applied);
+        }
         desired.config = next.config;
         desired.state = record.state;
         desired.remember(Arc::clone(&applied.entry));
         desired.forget_deadline(&request.change);
         desired.set_deadlines(now);
+        Ok(applied)
+    }
+
+    fn publish(&self, applied: &Applied) {
         prepare(&applied.previous, &applied.snapshot);
         self.published.store(Arc::clone(&applied.snapshot));
         settle(Some(&applied.previous), &applied.snapshot);
-        Ok(applied)
     }
 
     /// Whether some runtime value's time is over, so that [`Change::Expire`] has something to do.
@@ -227,7 +244,7 @@ impl Desired {
             keep_what_differs(&mut before, &after);
             keep_what_differs(&mut after, &everything);
         }
-        remember_earlier(&mut next.state, &before, &after);
+        remember_earlier(&mut next.state, &self.state, &before, &after);
         let input = Input { config: &next.config, state: &next.state, generation };
         let reuse = match request.change {
             Change::Reload(_) => Reuse::Cells(Some(running)),
@@ -242,12 +259,15 @@ impl Desired {
             reason: request.reason.clone(),
             before,
             after,
+            verdict: next.verdict.take(),
         });
         let mut events = vec![change_event(&entry)];
         events.extend(next.dropped.iter().map(|d| dropped_event(d, generation, now)));
+        events.extend(ended_events(&entry));
+        events.extend(ended_pool_events(&entry));
         let (previous, config) = (Arc::clone(running), Arc::clone(&next.config));
         let state = Arc::new(next.state.clone());
-        Ok((next, Applied { entry, snapshot, previous, config, state, events }))
+        Ok((next, Applied { entry, snapshot, previous, config, state, events, unsaved: None }))
     }
 
     fn remember(&mut self, entry: Arc<Entry>) {
@@ -305,12 +325,34 @@ fn keep_what_differs(values: &mut Values, others: &Values) {
     values.pools.retain(|name, value| others.pools.get(name) != Some(value));
 }
 
-/// Keeps the weights of splits that change, for a revert.
-fn remember_earlier(state: &mut State, before: &Values, after: &Values) {
+/// Keeps the weights of splits that change, for a revert; a rollout with all its steps is one change.
+fn remember_earlier(state: &mut State, previous: &State, before: &Values, after: &Values) {
     for (split, value) in &before.splits {
-        if after.splits.get(split).is_some_and(|after| after != value) {
-            state.earlier.insert(split.clone(), value.weights.clone());
+        if after.splits.get(split).is_some_and(|after| after.weights != value.weights) {
+            let of_rollout = previous.active_rollout(split).map(|rollout| &rollout.before);
+            state.earlier.insert(split.clone(), of_rollout.unwrap_or(&value.weights).clone());
         }
+    }
+}
+
+/// No rollout goes on by itself after a restart.
+fn pause_rollouts(state: &mut State, now: Now) {
+    for rollout in state.rollouts.values_mut().filter(|rollout| rollout.is_active()) {
+        *rollout = rollout.after_restart(now.wall_ms);
+    }
+}
+
+/// The name of the one thing there is.
+fn only<T>(values: &BTreeMap<String, T>) -> Option<&String> {
+    values.keys().next().filter(|_| values.len() == 1)
+}
+
+/// What a change is about, where it is about one thing.
+fn subject(entry: &Entry) -> String {
+    match (only(&entry.after.splits), only(&entry.after.pools)) {
+        (Some(split), None) if entry.after.pools.is_empty() => format!(" of split {split}"),
+        (None, Some(pool)) if entry.after.splits.is_empty() => format!(" of pool {pool}"),
+        _ => String::new(),
     }
 }
 
@@ -320,9 +362,16 @@ fn change_event(entry: &Entry) -> Event {
     detail.insert("reason".into(), entry.reason.clone().into());
     detail.insert("before".into(), serde_json::to_value(&entry.before).unwrap_or(Value::Null));
     detail.insert("after".into(), serde_json::to_value(&entry.after).unwrap_or(Value::Null));
+    if let (Some(split), true) = (only(&entry.after.splits), entry.after.pools.is_empty()) {
+        detail.insert("split".into(), split.clone().into());
+    }
+    if let (Some(pool), true) = (only(&entry.after.pools), entry.after.splits.is_empty()) {
+        detail.insert("pool".into(), pool.clone().into());
+    }
     let kind = match entry.action.as_str() {
         "drain" | "undrain" => Kind::Drain,
         "reload" => Kind::Reload,
+        action if action.starts_with("rollout") => Kind::Rollout,
         _ => Kind::Change,
     };
     Event {
@@ -330,9 +379,58 @@ fn change_event(entry: &Entry) -> Event {
         time_ms: entry.time_ms,
         generation: entry.generation,
         actor: entry.actor.clone(),
-        message: format!("{} by {}", entry.action, entry.actor),
+        message: format!("{}{} by {}", entry.action, subject(entry), entry.actor),
         detail,
     }
+}
+
+/// Rollouts that another change has ended: who listens for rollouts hears of every end.
+fn ended_events(entry: &Entry) -> impl Iterator<Item = Event> + '_ {
+    let is_own = entry.action.starts_with("rollout");
+    let others = entry.before.splits.iter().filter(move |_| !is_own);
+    others.filter_map(|(split, before)| {
+        let after = entry.after.splits.get(split).and_then(|value| value.rollout.as_ref());
+        let (was, id) = before.rollout.as_ref().map(|was| (&was.state, was.id))?;
+        let state = after.filter(|now| now.id == id).map(|now| &now.state)?;
+        let mut detail = Map::new();
+        detail.insert("action".into(), entry.action.clone().into());
+        detail.insert("split".into(), split.clone().into());
+        detail.insert("rollout".into(), serde_json::to_value(after).unwrap_or(Value::Null));
+        (was != state).then(|| Event {
+            kind: Kind::Rollout,
+            time_ms: entry.time_ms,
+            generation: entry.generation,
+            actor: entry.actor.clone(),
+            message: format!("rollout {id} of split {split} is {state}: {} by {}", entry.action, entry.actor),
+            detail,
+        })
+    })
+}
+
+/// The same of rollouts of pools, which end with the pool, too.
+fn ended_pool_events(entry: &Entry) -> impl Iterator<Item = Event> + '_ {
+    let is_own = entry.action.starts_with("rollout");
+    let others = entry.before.pools.iter().filter(move |_| !is_own);
+    others.filter_map(|(pool, before)| {
+        let was = before.rollout.as_ref().filter(|was| matches!(&*was.state, "running" | "paused"))?;
+        let now = entry.after.pools.get(pool).and_then(|value| value.rollout.as_ref());
+        let state = now.filter(|now| now.id == was.id).map_or("aborted", |now| &*now.state);
+        let mut detail = Map::new();
+        detail.insert("action".into(), entry.action.clone().into());
+        detail.insert("pool".into(), pool.clone().into());
+        detail.insert("rollout".into(), serde_json::to_value(now).unwrap_or(Value::Null));
+        (was.state != state).then(|| Event {
+            kind: Kind::Rollout,
+            time_ms: entry.time_ms,
+            generation: entry.generation,
+            actor: entry.actor.clone(),
+            message: format!(
+                "rollout {} of pool {pool} is {state}: {} by {}",
+                was.id, entry.action, entry.actor
+            ),
+            detail,
+        })
+    })
 }
 
 fn dropped_event(dropped: &Dropped, generation: u64, now: Now) -> Event {

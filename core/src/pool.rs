@@ -9,8 +9,10 @@ use crate::config::{self, Balance};
 use crate::eject::Policy;
 use crate::health::Status;
 use crate::pick::Turns;
+use crate::pool_rollout::PoolRollout;
 use crate::snapshot::Key;
 use crate::units::{Generation, Weight};
+use crate::waiting::Waiting;
 
 /// A pool's place in a snapshot, from 0, in order of names.
 pub type PoolId = u32;
@@ -63,6 +65,10 @@ pub struct Pool {
     pub leaving: Vec<Arc<EndpointCell>>,
     /// Whether the whole pool drains; with the time given to requests in flight.
     pub draining: Option<Duration>,
+    /// While all that runs behind it is replaced: requests wait. It then drains, too.
+    pub waiting: Option<Waiting>,
+    /// Its rollout: the one that runs, or the last.
+    pub rollout: Option<Arc<PoolRollout>>,
     /// Its state, shared with other snapshots.
     pub cell: Arc<PoolCell>,
     /// How an endpoint is picked.
@@ -158,6 +164,13 @@ impl Pool {
             Status::Up => State::Up,
             Status::Unknown => State::Unknown,
         }
+    }
+
+    /// Whether an operator has it drained, whole or endpoint by endpoint: that it takes no requests is
+    /// not its own doing then.
+    pub fn is_draining(&self) -> bool {
+        let all = || !self.endpoints.is_empty() && self.endpoints.iter().all(|e| e.draining.is_some());
+        self.draining.is_some() || all()
     }
 
     /// Endpoints that are up and take requests.

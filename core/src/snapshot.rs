@@ -13,9 +13,11 @@ use ipnet::IpNet;
 
 use crate::condition::{Conditions, PathTest};
 use crate::config;
+use crate::ledger::{Ledger, Side};
 use crate::pool::{Pool, PoolId};
 use crate::record::{Charges, Tally};
 use crate::retry;
+use crate::rollout::Rollout;
 use crate::route::{RouteId, RouteTable};
 use crate::units::{Generation, Weight};
 
@@ -104,8 +106,36 @@ pub struct Split {
     pub fallback: Vec<MemberId>,
     /// The header in which the upstream is told the pool.
     pub pool_header: Option<HeaderName>,
+    /// Its rollout: the one that runs, or the last.
+    pub rollout: Option<Arc<Rollout>>,
     /// Requests moved by a fallback, by place `from × fallback.len() + to`.
     pub diverted: Vec<Arc<AtomicU64>>,
+    /// Where a running rollout counts.
+    pub watch: Option<Watch>,
+}
+
+/// What a running rollout looks at in a split.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// Where requests are counted.
+    pub ledger: Arc<Ledger>,
+    /// The pool on trial.
+    pub candidate: MemberId,
+    /// The pool that it is compared with.
+    pub baseline: MemberId,
+}
+
+impl Watch {
+    /// The side that a pool's requests count on; `None` when it is neither of the two.
+    pub fn side(&self, member: MemberId) -> Option<Side> {
+        if member == self.candidate {
+            Some(Side::Candidate)
+        } else if member == self.baseline {
+            Some(Side::Baseline)
+        } else {
+            None
+        }
+    }
 }
 
 /// A pool in a split.
@@ -217,6 +247,26 @@ impl Split {
     /// A member by its id.
     pub fn member(&self, id: MemberId) -> &Member {
         &self.members[usize::from(id)]
+    }
+
+    /// Whether its users are known.
+    pub fn is_keyed(&self) -> bool {
+        !self.key.is_empty() || self.assign.is_some()
+    }
+
+    /// The weights by which requests are given out, by member: those of the table, unless its rollout
+    /// is being aborted. Then the baseline has the candidate's, as it will in the next table.
+    pub fn weights_now(&self) -> impl Iterator<Item = Weight> + Clone {
+        let cut = self.watch.as_ref().filter(|watch| watch.ledger.is_cut());
+        let given = cut.map_or(0, |watch| self.member(watch.candidate).weight.unwrap_or(0));
+        self.members.iter().enumerate().map(move |(at, member)| {
+            let weight = member.weight.unwrap_or(0);
+            match cut {
+                Some(watch) if at == usize::from(watch.candidate) => 0,
+                Some(watch) if at == usize::from(watch.baseline) => weight.saturating_add(given),
+                _ => weight,
+            }
+        })
     }
 
     /// Sum of the weights.

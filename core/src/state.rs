@@ -12,6 +12,8 @@ use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Endpoint, EndpointTable};
+use crate::pool_rollout::PoolRollout;
+use crate::rollout::{Rollout, Verdict};
 use crate::units::{Generation, Weight};
 
 /// Pool to weight.
@@ -33,6 +35,9 @@ pub struct Kept<T> {
     pub reason: Option<String>,
     /// When the file's value returns, in milliseconds since the Unix epoch.
     pub expires_at_ms: Option<u64>,
+    /// Whether a rollout put it.
+    #[serde(default)]
+    pub by_rollout: bool,
 }
 
 /// An order to drain.
@@ -44,6 +49,9 @@ pub struct DrainOrder {
     pub actor: String,
     /// Why, as they said.
     pub reason: Option<String>,
+    /// The rollout of the pool that gave it, which will also call it off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Generation>,
 }
 
 /// Orders to drain in one pool.
@@ -55,8 +63,15 @@ pub struct Drains {
     pub endpoints: BTreeMap<String, DrainOrder>,
 }
 
+impl Drains {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.pool.is_none() && self.endpoints.is_empty()
+    }
+}
+
 /// All that was changed at run time.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// The generation last published.
     pub generation: Generation,
@@ -70,6 +85,12 @@ pub struct State {
     /// back. Kept here because the history, which is bounded, may have forgotten.
     #[serde(default)]
     pub earlier: BTreeMap<String, Weights>,
+    /// By split, its rollout: the one that runs, or the last.
+    #[serde(default)]
+    pub rollouts: BTreeMap<String, Rollout>,
+    /// By pool, its rollout: the one that runs, or the last.
+    #[serde(default)]
+    pub pool_rollouts: BTreeMap<String, PoolRollout>,
 }
 
 /// What was in force of a pool at some time.
@@ -83,17 +104,68 @@ pub struct PoolValue {
     /// Endpoints that drained.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub draining_endpoints: Vec<String>,
+    /// Its rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<PoolRolloutValue>,
+}
+
+/// How a pool's rollout was at some time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolRolloutValue {
+    /// Its number.
+    pub id: Generation,
+    /// Its strategy.
+    pub strategy: String,
+    /// Its state, as `running`.
+    pub state: String,
+    /// How far each endpoint has come.
+    pub endpoints: BTreeMap<String, String>,
+}
+
+impl PoolRolloutValue {
+    fn of(rollout: &PoolRollout) -> Self {
+        let stage = |item: &crate::pool_rollout::Item| (item.address.to_string(), item.stage.as_str().into());
+        Self {
+            id: rollout.id,
+            strategy: rollout.strategy().to_owned(),
+            state: rollout.status().as_str().to_owned(),
+            endpoints: rollout.endpoints.iter().map(stage).collect(),
+        }
+    }
 }
 
 /// What was in force of a split at some time.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SplitValue {
     /// Its weights.
     pub weights: Weights,
+    /// Its rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutValue>,
+}
+
+/// How a rollout was at some time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RolloutValue {
+    /// Its number.
+    pub id: Generation,
+    /// Its state, as `running`.
+    pub state: String,
+    /// The step, from 1; 0 = before the first.
+    pub step: usize,
+    /// The candidate's part of what it and the baseline have together.
+    pub percent: f64,
+}
+
+impl RolloutValue {
+    fn of(rollout: &Rollout) -> Self {
+        let state = rollout.status().as_str().to_owned();
+        Self { id: rollout.id, state, step: rollout.step, percent: rollout.percent }
+    }
 }
 
 /// Values in force, of the splits and pools that a change touched.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Values {
     /// By split.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -104,7 +176,7 @@ pub struct Values {
 }
 
 /// One change in the history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The generation that the change made.
     pub generation: Generation,
@@ -120,6 +192,9 @@ pub struct Entry {
     pub before: Values,
     /// What is in force since.
     pub after: Values,
+    /// The evidence, where it decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Box<Verdict>>,
 }
 
 impl Entry {
@@ -132,7 +207,7 @@ impl Entry {
 }
 
 /// What goes to disk with one change: all of the state, and the change's entry in the history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The state after the change.
     pub state: State,
@@ -189,6 +264,16 @@ impl State {
         Some(self.weights.get(split).map_or(file, |kept| &kept.value))
     }
 
+    /// The rollout of a split, if one has not ended.
+    pub fn active_rollout(&self, split: &str) -> Option<&Rollout> {
+        self.rollouts.get(split).filter(|rollout| rollout.is_active())
+    }
+
+    /// The rollout of a pool, if one has not ended.
+    pub fn active_pool_rollout(&self, pool: &str) -> Option<&PoolRollout> {
+        self.pool_rollouts.get(pool).filter(|rollout| rollout.is_active())
+    }
+
     /// The endpoints of a pool that are in force.
     pub fn endpoints(&self, config: &Config, pool: &str) -> Option<Endpoints> {
         let file = file_endpoints(config, pool)?;
@@ -203,7 +288,7 @@ impl State {
         let gone: Vec<String> =
             drains.endpoints.keys().filter(|a| !in_force.contains(a.as_str())).cloned().collect();
         drains.endpoints.retain(|address, _| in_force.contains(address.as_str()));
-        if drains.pool.is_none() && drains.endpoints.is_empty() {
+        if drains.is_empty() {
             self.drains.remove(pool);
         }
         gone
@@ -216,6 +301,7 @@ impl State {
             endpoints: self.endpoints(config, pool)?,
             draining: drains.is_some_and(|d| d.pool.is_some()),
             draining_endpoints: drains.map(|d| d.endpoints.keys().cloned().collect()).unwrap_or_default(),
+            rollout: self.pool_rollouts.get(pool).map(PoolRolloutValue::of),
         })
     }
 
@@ -227,14 +313,13 @@ impl State {
         pools: impl Iterator<Item = &'a str>,
     ) -> Values {
         let file = FileWeights::of(config);
-        let weights = |split: &str| {
+        let value = |split: &str| {
             let file = file.get(split)?;
-            Some(self.weights.get(split).map_or(file, |kept| &kept.value).clone())
+            let weights = self.weights.get(split).map_or(file, |kept| &kept.value).clone();
+            Some(SplitValue { weights, rollout: self.rollouts.get(split).map(RolloutValue::of) })
         };
         Values {
-            splits: splits
-                .filter_map(|s| Some((s.to_owned(), SplitValue { weights: weights(s)? })))
-                .collect(),
+            splits: splits.filter_map(|s| Some((s.to_owned(), value(s)?))).collect(),
             pools: pools.filter_map(|p| Some((p.to_owned(), self.pool_value(config, p)?))).collect(),
         }
     }

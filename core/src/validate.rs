@@ -20,13 +20,15 @@ mod route;
 mod split;
 pub mod status;
 pub mod text;
+pub mod url;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path};
 
-use crate::config::{Config, Endpoint, Rollout};
+use crate::config::{Config, Endpoint, Hook, PoolRollout, Rollout};
 pub(crate) use findings::MOST_PROBLEMS;
 pub use findings::nearest;
 use findings::{Findings, Names};
@@ -122,5 +124,33 @@ pub fn weights(weights: &BTreeMap<String, u32>, known_pools: &BTreeSet<&str>, pa
 pub fn rollout(plan: &Rollout, weights: &BTreeMap<String, u32>, keyed: bool, path: &str) -> Vec<Problem> {
     let mut findings = Findings::default();
     rollout::check(plan, weights, keyed, path, &mut findings);
+    findings.into_problems()
+}
+
+/// The problems of hooks in a plan that came with a call. Whoever may call chooses the URL, too: a token
+/// file is none but one beside the configuration file, or any file that the process can read could be
+/// sent anywhere.
+pub fn sent_hooks(hooks: &[Hook]) -> Vec<Problem> {
+    let mut findings = Findings::default();
+    for (index, hook) in hooks.iter().enumerate() {
+        let outside = |file: &String| {
+            let mut parts = Path::new(file).components();
+            !parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+        };
+        if hook.token_file.as_ref().is_some_and(outside) {
+            findings.hinted(
+                path::key(&path::index("hooks", index), "token_file"),
+                "a plan that is sent may name only a file in the configuration file's folder",
+                "write it as a relative path, or put the plan into the file",
+            );
+        }
+    }
+    findings.into_problems()
+}
+
+/// The problems of a plan for a pool, as the body that starts its rollout has it.
+pub fn pool_rollout(plan: &PoolRollout, path: &str) -> Vec<Problem> {
+    let mut findings = Findings::default();
+    rollout::check_pool(plan, path, &mut findings);
     findings.into_problems()
 }

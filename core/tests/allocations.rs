@@ -13,6 +13,7 @@ use tidegate_core::change::Now;
 use tidegate_core::compile::{Input, Reuse, compile};
 use tidegate_core::config::read::read;
 use tidegate_core::decide::{Reason, decide};
+use tidegate_core::ledger::{Ended, Excluded, Ledger, Side, Spec};
 use tidegate_core::live::Live;
 use tidegate_core::pick::Entropy;
 use tidegate_core::record::{Charges, Failure, Tally};
@@ -126,6 +127,27 @@ fn recording_allocates_once_for_each_class_of_status() {
             charges.add(None);
             charges.add(Some(Failure::Timeout));
         }
+    });
+    assert_eq!(counted.count_total, 0);
+}
+
+#[test]
+fn counting_for_a_rollout_allocates_nothing() {
+    let ledger = Ledger::new(Spec { stuck_after_ms: 10, max_us: Some(500) });
+    ledger.set_ratio_limit_us(Some(500));
+    let counted = allocation_counter::measure(|| {
+        for n in 0..1_000u64 {
+            for (side, key) in [(Side::Candidate, Some(n << 48)), (Side::Baseline, None)] {
+                let failure = (n % 2 == 0).then_some(Failure::Timeout);
+                // From 8 places on the board, most find none free.
+                assert!(ledger.end(ledger.begin(side, key, 0, n), Ended { failure, us: Some(n) }));
+                assert!(ledger.exclude(ledger.begin(side, key, 0, n), Excluded::ClientGone));
+                let _never = ledger.begin(side, key, 0, 0);
+            }
+            ledger.excluded_unbegun(Excluded::Override);
+        }
+        let tick = ledger.tick(100);
+        assert_eq!((tick.candidate.requests, tick.candidate.failures), (1_008, 508));
     });
     assert_eq!(counted.count_total, 0);
 }

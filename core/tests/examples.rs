@@ -34,7 +34,7 @@ fn every_example_is_valid() {
             count += 1;
         }
     }
-    assert_eq!(count, 6);
+    assert_eq!(count, 7);
 }
 
 #[test]
@@ -49,8 +49,14 @@ fn the_full_file_holds_the_defaults() {
     assert_eq!(full.listeners, bare("").listeners);
     let pools = bare(
         "[pools.stable]\nendpoints = [\"127.0.0.1:9001\", { address = \"127.0.0.1:9003\" }]\n\
-         health = { path = \"/healthz\" }\neject = {}\n[pools.canary]\n[splits.checkout]\n\
-         weights = { stable = 95, canary = 5 }\n[[routes]]\nname = \"checkout\"\nsplit = \"checkout\"\n",
+         health = { path = \"/healthz\" }\neject = {}\n\
+         [pools.stable.rollout]\nstrategy = \"rolling\"\n\
+         hooks = [{ on = \"replace\", url = \"http://127.0.0.1:9100/replace\" }]\n[pools.canary]\n[splits.checkout]\n\
+         weights = { stable = 95, canary = 5 }\n\
+         [splits.checkout.rollout]\nbaseline = \"stable\"\ncandidate = \"canary\"\n\
+         steps = [{ percent = 5, hold = \"10m\" }, { percent = 100 }]\n\
+         hooks = [{ on = \"start\", url = \"http://127.0.0.1:9100/approve\" }]\n\
+         checks = [{ path = \"/checkout/selftest\" }]\n[[routes]]\nname = \"checkout\"\nsplit = \"checkout\"\n",
     );
     assert_eq!((&full.pools, &full.splits, &full.routes), (&pools.pools, &pools.splits, &pools.routes));
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::Now;
 use crate::config::{Config, Endpoint, Listener};
+use crate::rollout::Said;
 use crate::state::{FileWeights, State, file_endpoints};
 use crate::validate;
 
@@ -22,7 +24,7 @@ pub struct Dropped {
 ///
 /// What the state folder holds may be by another version, or by another hand: a value that could not
 /// be put now is dropped too.
-pub fn merge(state: &State, config: &Config) -> (State, Vec<Dropped>) {
+pub fn merge(state: &State, config: &Config, now: Now) -> (State, Vec<Dropped>) {
     const GONE: &str = "it is no longer in the file";
     const CHANGED: &str = "the file's own value changed";
     const INVALID: &str = "it is not valid";
@@ -62,6 +64,25 @@ pub fn merge(state: &State, config: &Config) -> (State, Vec<Dropped>) {
         }
     }
     state.earlier.retain(|split, _| file.get(split).is_some());
+    state.rollouts.retain(|split, rollout| {
+        let is_there = file.get(split).is_some();
+        // It decides over the weights that it keeps; without them something else does.
+        let kept = state.weights.get(split).map(|kept| &kept.value);
+        let pools = [&rollout.plan.baseline, &rollout.plan.candidate];
+        let decides = kept.is_some_and(|weights| pools.iter().all(|pool| weights.contains_key(*pool)));
+        if rollout.is_active() && !decides {
+            let why = match (is_there, kept) {
+                (false, _) => GONE,
+                (true, None) => CHANGED,
+                (true, Some(_)) => INVALID,
+            };
+            let why_in_full = format!("the weights of split {split} no longer hold: {why}");
+            *rollout =
+                rollout.give_way(Said { by: "file".into(), why: Some(why_in_full), at_ms: now.wall_ms });
+            keep_unless(format!("rollout of split {split}"), Some(why));
+        }
+        is_there
+    });
     (state, dropped)
 }
 

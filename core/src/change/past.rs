@@ -35,8 +35,9 @@ pub(super) fn restore(
     let then = values_at(context.history, generation);
     for (split, value) in &now.splits {
         if let Some(then) = then.splits.get(split)
-            && then != value
+            && then.weights != value.weights
         {
+            super::rollout::give_way(next, split, None, by)?;
             next.set_weights(split, then.weights.clone(), None, by)?;
         }
     }

@@ -1,5 +1,7 @@
 //! Every change on good and bad input, as tables.
 
+mod rollout;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -30,7 +32,7 @@ fn weights(pairs: &[(&str, u32)]) -> Weights {
 }
 
 fn set(split: &str, pairs: &[(&str, u32)]) -> Change {
-    Change::SetWeights { split: split.into(), weights: weights(pairs), ttl: None }
+    Change::SetWeights { split: split.into(), weights: weights(pairs), ttl: None, force: false }
 }
 
 fn endpoints(pool: &str, addresses: &[&str]) -> Change {
@@ -47,7 +49,7 @@ fn undrain(pool: &str, endpoint: Option<&str>) -> Change {
 }
 
 fn cutover(to: &str, min_healthy: usize, force: bool) -> Change {
-    Change::Cutover { split: "checkout".into(), to: to.into(), min_healthy, force }
+    Change::Cutover { split: "checkout".into(), to: to.into(), min_healthy, bake: None, force }
 }
 
 /// How a change is rejected: its kind, and what it names.

@@ -13,9 +13,11 @@ use crate::eject::Policy;
 use crate::health::Status;
 use crate::pick::Turns;
 use crate::pool::{Endpoint, Pool, Timeouts};
+use crate::pool_rollout::Stage;
 use crate::snapshot::{Key, Snapshot};
 use crate::split::pool_hash;
 use crate::state::Drains;
+use crate::waiting::Waiting;
 
 /// Compiles the pool of this name, which the file has.
 pub(super) fn compile(input: Input<'_>, name: &str, previous: Option<&Snapshot>) -> Pool {
@@ -31,14 +33,19 @@ pub(super) fn compile(input: Input<'_>, name: &str, previous: Option<&Snapshot>)
             total
         })
         .collect();
+    let rollout = input.state.pool_rollouts.get(name);
     let draining = drains.and_then(|d| d.pool.as_ref()).map(|order| drain_time(order.timeout_ms, written));
+    // The users of a pool that an operator drains go elsewhere, whatever is done behind it.
+    let held = rollout.filter(|rollout| draining.is_none() && rollout.holds());
     let mut pool = Pool {
         name: name.into(),
         generation: input.generation,
         leaving: leaving(before, &endpoints),
         turns: Turns::carried(before, &endpoints),
         endpoints,
-        draining,
+        draining: draining.or(held.map(|_| written.drain_timeout.0)),
+        waiting: held.map(|held| Waiting { queue: held.plan.queue, timeout: held.plan.queue_timeout.0 }),
+        rollout: rollout.cloned().map(Arc::new),
         cell: before.map(|b| Arc::clone(&b.cell)).unwrap_or_default(),
         balance: written.balance,
         hash_key: written.hash_key.as_ref().map(|keys| keys.iter().map(Key::compile).collect()),
@@ -113,6 +120,17 @@ pub(super) fn welcome(after: &Pool) {
 pub(super) fn settle(before: Option<&Arc<Pool>>, after: &Pool) {
     let draining = after.endpoints.iter().filter(|e| e.draining.is_some() || after.draining.is_some());
     draining.map(|e| &e.cell).chain(&after.leaving).for_each(|cell| cell.set_retired(true));
+    let awaited = |pool: &Pool, address| {
+        pool.rollout
+            .as_ref()
+            .is_some_and(|r| r.is_active() && r.stage(address) == Some(Stage::WaitingHealthy))
+    };
+    let replaced = |cell: &&Arc<EndpointCell>| {
+        awaited(after, cell.address) && !before.is_some_and(|before| awaited(before, cell.address))
+    };
+    // What was found of what ran there before says nothing of what runs there now.
+    let cells = after.endpoints.iter().map(|e| &e.cell);
+    cells.filter(replaced).for_each(|cell| cell.forget_checks(Status::Unknown));
     if before.is_some_and(|before| question(before) != question(after)) {
         for endpoint in &after.endpoints {
             endpoint.cell.forget_checks(initial(after.health.as_deref()));
@@ -150,6 +168,10 @@ fn leaving(before: Option<&Pool>, endpoints: &[Endpoint]) -> Vec<Arc<EndpointCel
     gone.filter(|cell| !present.contains(&cell.address)).cloned().collect()
 }
 
+fn revision(pool: &Pool) -> Option<(u64, u64)> {
+    pool.rollout.as_ref().map(|rollout| (rollout.id, rollout.revision))
+}
+
 /// Whether nothing of the pool itself differs, so that it keeps its generation.
 fn is_same(a: &Pool, b: &Pool) -> bool {
     let shape =
@@ -158,6 +180,7 @@ fn is_same(a: &Pool, b: &Pool) -> bool {
         |p: &Pool| p.hash_key.as_ref().map(|keys| keys.iter().map(ToString::to_string).collect::<Vec<_>>());
     shape(a) == shape(b)
         && keys(a) == keys(b)
+        && revision(a) == revision(b)
         && (a.draining, a.balance, &a.health, &a.eject, a.timeouts)
             == (b.draining, b.balance, &b.health, &b.eject, b.timeouts)
 }

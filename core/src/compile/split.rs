@@ -5,14 +5,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ahash::AHashMap;
+use http::header::HeaderName;
 
 use super::Input;
 use crate::condition::{Conditions, PathTest};
 use crate::config::{self, Config};
+use crate::ledger::{Ledger, Spec};
 use crate::pool::{Pool, PoolId};
-use crate::snapshot::{Key, Member, MemberId, Override, Snapshot, Split, SplitId};
+use crate::rollout::Rollout;
+use crate::snapshot::{Key, Member, MemberId, Override, Snapshot, Split, SplitId, Watch};
 use crate::split::{pool_hash, salt_seed};
 use crate::state::{Weights, file_weights};
+use crate::units::Span;
 
 /// A split that the file defines: a named one, that of a route with weights, or the implicit one of
 /// a route that names a pool.
@@ -129,7 +133,9 @@ pub(super) fn compile<'a>(
         Definition::OfPool { .. } => ("", &default),
     };
     let weights = definition.weights(input);
-    let fallback_names = fallback_names(definition, written, &weights);
+    let rollout = input.state.rollouts.get(name);
+    let active = rollout.filter(|rollout| rollout.is_active());
+    let fallback_names = fallback_names(definition, written, &weights, active);
     let members = members(written, &weights, &fallback_names, pools, before);
     let place = |pool: &str| {
         let at = members.iter().position(|m| &*m.name == pool).expect("members hold every pool named");
@@ -143,8 +149,10 @@ pub(super) fn compile<'a>(
         salt_seed: salt_seed(written.salt.as_deref().unwrap_or(name)),
         assign: written.assign.clone(),
         overrides: written.overrides.iter().map(|o| compile_override(o, place(&o.pool))).collect(),
-        pool_header: written.pool_header.as_ref().map(|h| h.parse().expect("validated: a header name")),
+        pool_header: pool_header(written, active),
+        rollout: rollout.cloned().map(Arc::new),
         diverted: diverted(&members, &fallback, before),
+        watch: active.and_then(|rollout| watch(rollout, &members, before)),
         fallback,
         members,
     };
@@ -155,6 +163,36 @@ pub(super) fn compile<'a>(
         split.generation = before.generation;
     }
     split
+}
+
+/// The header in which the upstream is told the pool: in an A/B test it is told in any case, since what
+/// came of an exposure is mostly known there.
+fn pool_header(written: &config::Split, rollout: Option<&Rollout>) -> Option<HeaderName> {
+    const EXPOSURE: HeaderName = HeaderName::from_static("x-tidegate-pool");
+    let asked = written.pool_header.as_ref().map(|h| h.parse().expect("validated: a header name"));
+    let is_ab = rollout.is_some_and(|rollout| rollout.plan.strategy == config::SplitStrategy::Ab);
+    asked.or(is_ab.then_some(EXPOSURE))
+}
+
+/// What counts for a rollout: the ledger of the table before, if it is the same rollout's.
+fn watch(rollout: &Rollout, members: &[Member], before: Option<&Arc<Split>>) -> Option<Watch> {
+    let place = |pool: &str| {
+        let at = members.iter().position(|m| &*m.name == pool)?;
+        MemberId::try_from(at).ok()
+    };
+    let same = before.filter(|b| b.rollout.as_ref().is_some_and(|before| before.id == rollout.id));
+    let ledger = same.and_then(|b| b.watch.as_ref()).map(|watch| Arc::clone(&watch.ledger));
+    let guard = &rollout.plan.guard;
+    let us = |span: Span| u64::try_from(span.0.as_micros()).unwrap_or(u64::MAX);
+    let spec = Spec {
+        stuck_after_ms: guard.stuck_after.as_ms(),
+        max_us: guard.latency.as_ref().and_then(|latency| latency.max).map(us),
+    };
+    Some(Watch {
+        ledger: ledger.unwrap_or_else(|| Arc::new(Ledger::new(spec))),
+        candidate: place(&rollout.plan.candidate)?,
+        baseline: place(&rollout.plan.baseline)?,
+    })
 }
 
 fn compile_override(written: &config::Override, member: MemberId) -> Override {
@@ -168,9 +206,18 @@ fn compile_override(written: &config::Override, member: MemberId) -> Override {
 }
 
 /// The pools tried when the chosen one has no usable endpoint.
-fn fallback_names(definition: &Definition<'_>, written: &config::Split, weights: &Weights) -> Vec<String> {
+fn fallback_names(
+    definition: &Definition<'_>,
+    written: &config::Split,
+    weights: &Weights,
+    rollout: Option<&Rollout>,
+) -> Vec<String> {
     if let Some(fallback) = &written.fallback {
         return fallback.clone();
+    }
+    if let Some(rollout) = rollout {
+        // Whatever share the candidate has by now, the pool that is known to be good stands in.
+        return vec![rollout.plan.baseline.clone()];
     }
     if matches!(definition, Definition::OfPool { .. }) {
         return Vec::new();
@@ -229,8 +276,9 @@ fn weights_of(split: &Split) -> Vec<(&str, Option<u32>)> {
 
 /// What else was written of a split, in a form that can be compared.
 fn words_of(split: &Split) -> String {
+    let rollout = split.rollout.as_ref().map(|rollout| (rollout.id, rollout.revision));
     format!(
-        "{:?} {} {:?} {:?} {:?} {:?}",
+        "{:?} {} {:?} {:?} {:?} {:?} {rollout:?}",
         split.key, split.salt_seed, split.assign, split.overrides, split.fallback, split.pool_header
     )
 }

@@ -54,7 +54,7 @@ fn endpoints(pool: &str, ports: &[u16]) -> Change {
 
 fn shift(split: &str, stable: u32, canary: u32) -> Change {
     let weights = [("stable".to_owned(), stable), ("canary".to_owned(), canary)].into();
-    Change::SetWeights { split: split.into(), weights, ttl: None }
+    Change::SetWeights { split: split.into(), weights, ttl: None, force: false }
 }
 
 /// Changes of every kind that leave pool `stable` and the routes where they are.
@@ -152,6 +152,7 @@ fn members_come_and_go_with_their_counters() {
         split: "checkout".into(),
         weights: [(pool.to_owned(), 1)].into(),
         ttl: None,
+        force: false,
     };
     let shop = |running: &Running| running.live.snapshot().tallies[0].clone();
     let before = shop(&running);
@@ -286,7 +287,9 @@ fn ten_thousand_routes_with_weights_reload() {
     let first = running.live.snapshot().tallies[9_999].clone();
     for n in 0..50 {
         let weights = [("p".to_owned(), 5)].into();
-        running.apply(Change::SetWeights { split: format!("r{n}"), weights, ttl: None }).unwrap();
+        running
+            .apply(Change::SetWeights { split: format!("r{n}"), weights, ttl: None, force: false })
+            .unwrap();
     }
     reload(&mut running, &routes(2));
     let snapshot = running.live.snapshot();

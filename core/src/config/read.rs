@@ -24,6 +24,29 @@ pub const MAX_FILE_BYTES: usize = 16 << 20;
 /// `env` gives the value of an environment variable. At most a thousand problems are listed; a last
 /// one then says that there are more.
 pub fn read(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Valid<Config>, Vec<Problem>> {
+    let Shaped { root, mut problems, mended, is_readable } = shape(text, None, env)?;
+    if !is_readable {
+        return Err(listed(problems));
+    }
+    match meaning(&root, &mended) {
+        Ok(valid) if problems.is_empty() => return Ok(valid),
+        Ok(_) => {}
+        Err(found) => problems.extend(found),
+    }
+    Err(listed(problems))
+}
+
+/// A text as a tree in the shape that the schema asks for, with what had to be mended for that.
+pub(super) struct Shaped {
+    pub(super) root: Node,
+    pub(super) problems: Vec<Problem>,
+    mended: BTreeSet<String>,
+    /// Whether it makes sense to read the tree in spite of the problems.
+    is_readable: bool,
+}
+
+/// Reads a text, and checks it against the schema, or against one definition of it.
+pub(super) fn shape(text: &str, definition: Option<&str>, env: Env<'_>) -> Result<Shaped, Vec<Problem>> {
     if text.len() > MAX_FILE_BYTES {
         let message = format!("the file has {} bytes; more than {MAX_FILE_BYTES} are not read", text.len());
         return Err(vec![problem("", None, message)]);
@@ -33,17 +56,21 @@ pub fn read(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Valid<Co
     if let Some(line) = depth::too_deep(text) {
         return Err(vec![problem("", Some(line), "nests too deeply".into())]);
     }
-    check(syntax::parse(text), env)
+    Ok(check(syntax::parse(text), definition, env))
 }
 
-fn check(syntax: Syntax, env: Env<'_>) -> Result<Valid<Config>, Vec<Problem>> {
+fn check(syntax: Syntax, definition: Option<&str>, env: Env<'_>) -> Shaped {
     let Syntax { mut root, mistakes, bad_lines, duplicates, is_complete } = syntax;
     let report = if is_complete {
-        Walk::new(schema::shared(), Expander::new(env), &bad_lines).document(&mut root)
+        let walk = Walk::new(schema::shared(), Expander::new(env), &bad_lines);
+        match definition {
+            Some(part) => walk.part(part, &mut root),
+            None => walk.document(&mut root),
+        }
     } else {
         Report::default()
     };
-    let Report { mut problems, mended, on_bad_lines } = report;
+    let Report { mut problems, mended, on_bad_lines, unknown: _ } = report;
     // What else a line holds cannot be known when it cannot be read.
     problems.retain(|found| !found.line.is_some_and(|line| mistakes.contains_key(&line)));
     for (line, mistake) in mistakes {
@@ -55,15 +82,8 @@ fn check(syntax: Syntax, env: Env<'_>) -> Result<Valid<Config>, Vec<Problem>> {
     let twice: BTreeSet<Option<u32>> = duplicates.iter().map(|duplicate| duplicate.line).collect();
     problems.retain(|found| !twice.contains(&found.line));
     problems.extend(duplicates);
-    if !is_complete || problems.len() > MOST_PROBLEMS {
-        return Err(listed(problems));
-    }
-    match meaning(&root, &mended) {
-        Ok(valid) if problems.is_empty() => return Ok(valid),
-        Ok(_) => {}
-        Err(found) => problems.extend(found),
-    }
-    Err(listed(problems))
+    let is_readable = is_complete && problems.len() <= MOST_PROBLEMS;
+    Shaped { root, problems, mended, is_readable }
 }
 
 /// Reads the mended tree and validates it, leaving out what was mended.
@@ -81,7 +101,7 @@ fn meaning(root: &Node, mended: &BTreeSet<String>) -> Result<Valid<Config>, Vec<
 }
 
 /// The problems as they are shown: by line, and not without end.
-fn listed(mut problems: Vec<Problem>) -> Vec<Problem> {
+pub(super) fn listed(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
     if problems.len() > MOST_PROBLEMS {
         problems.truncate(MOST_PROBLEMS);

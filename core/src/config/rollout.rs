@@ -45,12 +45,17 @@ pub struct Rollout {
     pub checks: Vec<Check>,
 }
 
+impl Rollout {
+    /// The default of `max_step_time`.
+    pub const MAX_STEP_TIME: Span = Span::secs(3_600);
+}
+
 fn two_hundred() -> u64 {
     200
 }
 
 fn one_hour() -> Span {
-    Span::secs(3_600)
+    Rollout::MAX_STEP_TIME
 }
 
 fn half_an_hour() -> Span {
@@ -208,6 +213,20 @@ pub enum HookOn {
     Replace,
 }
 
+impl HookOn {
+    /// As the file has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Step => "step",
+            Self::BeforePromote => "before_promote",
+            Self::Abort => "abort",
+            Self::Success => "success",
+            Self::Replace => "replace",
+        }
+    }
+}
+
 /// `rollout.checks`: a smoke test against the candidate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -234,7 +253,7 @@ pub struct PoolRollout {
     #[serde(default = "one")]
     #[schemars(range(min = 1))]
     pub max_unavailable: u32,
-    /// For `rolling`: how long an endpoint may take to be healthy again.
+    /// How long it may take from the first call of the hook until what was replaced is healthy.
     #[serde(default = "five_minutes")]
     pub healthy_timeout: Span,
     /// For `recreate`: requests that may wait.

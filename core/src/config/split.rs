@@ -37,7 +37,7 @@ pub struct Split {
     /// Retry a failed idempotent request once on the fallback pool.
     #[serde(default)]
     pub rescue: bool,
-    /// Tell the upstream the pool in this header. Absent = not told.
+    /// Tell the upstream the pool in this header. Absent = not told, but in `x-tidegate-pool` during an A/B test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "header-name"))]
     pub pool_header: Option<String>,

@@ -22,6 +22,8 @@ pub(super) struct Report {
     pub(super) problems: Vec<Problem>,
     /// The paths of what was mended.
     pub(super) mended: BTreeSet<String>,
+    /// The paths of keys that there are not; each is a problem, too.
+    pub(super) unknown: BTreeSet<String>,
     /// The paths of values on lines whose syntax was already reported.
     pub(super) on_bad_lines: BTreeMap<u32, String>,
 }
@@ -29,20 +31,42 @@ pub(super) struct Report {
 /// The walk, with what it needs on the way.
 pub(super) struct Walk<'a> {
     root: &'a Json,
-    expander: Expander<'a>,
+    /// None for what did not come from the file: the environment is the operator's.
+    expander: Option<Expander<'a>>,
     bad_lines: &'a BTreeSet<u32>,
     report: Report,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(root: &'a Json, expander: Expander<'a>, bad_lines: &'a BTreeSet<u32>) -> Self {
-        Self { root, expander, bad_lines, report: Report::default() }
+        Self { root, expander: Some(expander), bad_lines, report: Report::default() }
+    }
+
+    /// For JSON, whose lines nobody counts and in which no variable is replaced.
+    pub(super) fn of_json(root: &'a Json, no_lines: &'a BTreeSet<u32>) -> Self {
+        Self { root, expander: None, bad_lines: no_lines, report: Report::default() }
     }
 
     /// Checks and mends the whole document.
     pub(super) fn document(mut self, node: &mut Node) -> Report {
         self.check(self.root, node, "");
         self.report
+    }
+
+    /// Checks and mends what is to be as one definition of the schema says.
+    pub(super) fn part(mut self, definition: &str, node: &mut Node) -> Report {
+        let schema = self.root.get("$defs").and_then(|all| all.get(definition));
+        self.check(schema.unwrap_or(&Json::Null), node, "");
+        self.report
+    }
+
+    fn is_json(&self) -> bool {
+        self.expander.is_none()
+    }
+
+    /// What JSON calls an object is a table in the file.
+    fn called(&self, what: &'static str) -> &'static str {
+        if what == "a table" && self.is_json() { "an object" } else { what }
     }
 
     fn is_full(&self) -> bool {
@@ -73,10 +97,13 @@ impl<'a> Walk<'a> {
             self.report.on_bad_lines.entry(node.line).or_insert_with(|| at.to_owned());
             return self.mend(schema, node, at);
         }
-        if let Value::Text(text) = &mut node.value
+        if matches!(node.value, Value::Null) && Self::is_nullable(schema) {
+            return;
+        }
+        if let (Value::Text(text), Some(expander)) = (&mut node.value, &mut self.expander)
             && text.contains("${")
         {
-            match self.expander.expand(text) {
+            match expander.expand(text) {
                 Ok(expanded) => *text = expanded,
                 Err((message, hint)) => return self.refuse(schema, node, at, message, hint),
             }
@@ -84,7 +111,8 @@ impl<'a> Walk<'a> {
         let branches = self.branches(schema);
         let choices: Vec<&str> = branches.iter().flat_map(|branch| choices(branch)).collect();
         let Some(branch) = branches.iter().find(|branch| fits(branch, &node.value)).copied() else {
-            let message = format!("must be {}, not {}", wanted(&branches), node.value.kind());
+            let wanted = wanted(&branches).into_iter().map(|word| self.called(word)).collect::<Vec<_>>();
+            let message = format!("must be {}, not {}", wanted.join(" or "), self.called(node.value.kind()));
             return self.refuse(schema, node, at, message, None);
         };
         if let Err((message, hint)) = check_leaf(branch, &choices, &node.value) {
@@ -124,7 +152,10 @@ impl<'a> Walk<'a> {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("known here: {}", names().collect::<Vec<_>>().join(", ")),
                 };
-                self.problem(&path::key(at, &key), child.line, format!("unknown key `{key}`"), Some(hint));
+                let at = path::key(at, &key);
+                let kind = if self.is_json() { "field" } else { "key" };
+                self.problem(&at, child.line, format!("unknown {kind} `{key}`"), Some(hint));
+                self.report.unknown.insert(at);
             }
             // Read as what it was probably meant to be, so that nothing else seems to be missing.
             if let Some(meant) = near {
@@ -166,6 +197,12 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whether a schema lets a value be absent by being null, as only JSON can say it.
+    fn is_nullable(schema: &Json) -> bool {
+        let branches = schema.get("anyOf").and_then(Json::as_array).into_iter().flatten();
+        std::iter::once(schema).chain(branches).any(|branch| types(branch).contains(&"null"))
+    }
+
     /// The alternatives that a schema stands for, with references followed; `null` is none, since
     /// TOML cannot say it.
     fn branches(&self, schema: &'a Json) -> Vec<&'a Json> {
@@ -199,7 +236,8 @@ impl<'a> Walk<'a> {
             Some("string") => Json::from(least_text(schema)),
             // One rather than none: a weight of zero would be a mistake of its own.
             Some("integer") => Json::from(bound(schema, "minimum").map_or(1, |least| least.max(1))),
-            Some("number") => Json::from(1.0),
+            // The least there may be, so that what must grow from it on still can.
+            Some("number") => Json::from(schema.get("minimum").and_then(Json::as_f64).unwrap_or(1.0)),
             Some("boolean") => Json::from(false),
             Some("array") => Json::Array(Vec::new()),
             Some("object") => self.least_table(schema),
@@ -245,7 +283,7 @@ fn fits(schema: &Json, value: &Value) -> bool {
 }
 
 /// What the branches ask for, in words.
-fn wanted(branches: &[&Json]) -> String {
+fn wanted(branches: &[&Json]) -> Vec<&'static str> {
     let mut words: Vec<&str> = branches
         .iter()
         .flat_map(|branch| types(branch))
@@ -260,7 +298,7 @@ fn wanted(branches: &[&Json]) -> String {
         })
         .collect();
     words.dedup();
-    words.join(" or ")
+    words
 }
 
 type LeafResult = Result<(), (String, Option<String>)>;

@@ -30,6 +30,8 @@ pub(super) enum Value {
     Float(f64),
     Bool(bool),
     Date,
+    /// Only JSON has it.
+    Null,
     List(Vec<Node>),
     Table(BTreeMap<String, Node>),
     /// Put in place of a mistake that has been reported.
@@ -45,6 +47,7 @@ impl Value {
             Self::Float(_) => "a number",
             Self::Bool(_) => "a boolean",
             Self::Date => "a date",
+            Self::Null => "null",
             Self::List(_) => "a list",
             Self::Table(_) => "a table",
             Self::Mended(_) => "a mistake",
@@ -80,6 +83,25 @@ impl Node {
         Self { line: lines.at(span.start), is_header, value: convert(text, lines, value), span }
     }
 
+    /// A value that came as JSON, on no line.
+    pub(super) fn of_json(json: &Json) -> Self {
+        let value = match json {
+            Json::Null => Value::Null,
+            Json::Bool(flag) => Value::Bool(*flag),
+            Json::String(text) => Value::Text(text.clone()),
+            Json::Number(number) => match number.as_i128() {
+                Some(number) => Value::Integer(number),
+                None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::Array(items) => Value::List(items.iter().map(Self::of_json).collect()),
+            Json::Object(entries) => {
+                let entry = |(key, value): (&String, &Json)| (key.clone(), Self::of_json(value));
+                Value::Table(entries.iter().map(entry).collect())
+            }
+        };
+        Self { line: 0, is_header: false, value, span: 0..0 }
+    }
+
     /// A value on `line` that stands for what could not be used.
     pub(super) fn mended(line: u32, value: Json) -> Self {
         Self { line, is_header: false, value: Value::Mended(value), span: 0..0 }
@@ -105,7 +127,7 @@ impl Node {
             Value::Integer(number) => i64::try_from(*number).map_or(Json::Null, Json::from),
             Value::Float(number) => Json::from(*number),
             Value::Bool(flag) => Json::from(*flag),
-            Value::Date => Json::Null,
+            Value::Date | Value::Null => Json::Null,
             Value::List(items) => items.iter().map(Self::to_json).collect(),
             Value::Table(entries) => {
                 Json::Object(entries.iter().map(|(key, node)| (key.clone(), node.to_json())).collect())

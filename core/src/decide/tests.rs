@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+mod waiting;
+
 use super::*;
 use crate::cell::LastCheck;
 use crate::health::Thresholds;

@@ -28,7 +28,7 @@ fn weights(pairs: &[(&str, u32)]) -> Weights {
 
 fn shift(split: &str, stable: u32, canary: u32) -> Change {
     let weights = weights(&[("stable", stable), ("canary", canary)]);
-    Change::SetWeights { split: split.into(), weights, ttl: None }
+    Change::SetWeights { split: split.into(), weights, ttl: None, force: false }
 }
 
 fn of(running: &Running, split: &str) -> Weights {
@@ -80,6 +80,7 @@ fn what_cannot_be_written_down_is_not_done() {
         split: "checkout".into(),
         weights: weights(&[("stable", 1)]),
         ttl: Some(Span::secs(1)),
+        force: false,
     };
     let failed = running.live.apply(&wanted(change), running.now, |record| {
         assert_eq!((record.state.generation, record.entry.generation), (2, 2));
@@ -175,6 +176,7 @@ fn a_ttl_runs_on_the_clock_that_never_jumps() {
         split: "checkout".into(),
         weights: weights(&[("stable", 1)]),
         ttl: Some(Span::secs(seconds)),
+        force: false,
     };
     running.apply(ttl(60)).unwrap();
     running.now.wall_ms += 3_600_000;
@@ -206,7 +208,12 @@ fn a_ttl_runs_while_the_process_is_down() {
     for (split, seconds) in [("checkout", 60), ("search", 600)] {
         let ttl = Some(Span::secs(seconds));
         running
-            .apply(Change::SetWeights { split: split.into(), weights: weights(&[("stable", 1)]), ttl })
+            .apply(Change::SetWeights {
+                split: split.into(),
+                weights: weights(&[("stable", 1)]),
+                ttl,
+                force: false,
+            })
             .unwrap();
     }
     running.pass(60_000);
@@ -293,6 +300,7 @@ fn a_state_that_cannot_be_is_left_out() {
         actor: "ann".into(),
         reason: None,
         expires_at_ms: Some(u64::MAX),
+        by_rollout: false,
     };
     let file = |split: &str| of(&running, split);
     state.weights.insert("checkout".into(), kept(file("checkout"), weights(&[("stable", 0)])));
@@ -305,6 +313,7 @@ fn a_state_that_cannot_be_is_left_out() {
         actor: "ann".into(),
         reason: None,
         expires_at_ms: None,
+        by_rollout: false,
     };
     state.endpoints.insert("canary".into(), bad);
     let now = Now { mono_ms: 5, wall_ms: 1 };

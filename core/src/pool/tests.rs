@@ -248,3 +248,17 @@ fn states_as_shown() {
     unchecked.health = None;
     assert_eq!(state(&unchecked, 10_000), "up", "without checks an endpoint counts as up");
 }
+
+#[test]
+fn a_pool_drains_when_all_of_it_does() {
+    let drained = |endpoints, count| {
+        let mut pool = Pool::clone(&pool(endpoints, ""));
+        pool.endpoints.iter_mut().take(count).for_each(|e| e.draining = Some(Duration::ZERO));
+        pool
+    };
+    for (endpoints, count, drains) in [(0, 0, false), (2, 0, false), (2, 1, false), (2, 2, true)] {
+        assert_eq!(drained(endpoints, count).is_draining(), drains, "{count} of {endpoints}");
+    }
+    let whole = Pool { draining: Some(Duration::ZERO), ..drained(0, 0) };
+    assert!(whole.is_draining());
+}

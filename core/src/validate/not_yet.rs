@@ -29,7 +29,6 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             ("panic_threshold", pool.panic_threshold != 0),
             ("limits", pool.limits != Limits::default()),
             ("slow_start", pool.slow_start.limit().is_some()),
-            ("rollout", pool.rollout.is_some()),
         ];
         let at = path::key("pools", name);
         refuse(&rows, &at, &mut found);
@@ -37,7 +36,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         refuse(&[("grpc", health.is_some_and(|h| h.grpc.is_some()))], &path::key(&at, "health"), &mut found);
     }
     for (name, split) in &config.splits {
-        let rows = [("rescue", split.rescue), ("rollout", split.rollout.is_some())];
+        let rows = [("rescue", split.rescue)];
         refuse(&rows, &path::key("splits", name), &mut found);
     }
     for (index, route) in config.routes.iter().enumerate() {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::Findings;
 use super::status::StatusSet;
+use super::url::{BadUrl, Url};
 use super::{condition, path};
 use crate::config::{
     Guard, Hook, HookOn, LatencyGuard, PoolRollout, PoolStrategy, Rollout, SplitStrategy, Unit,
@@ -34,11 +35,12 @@ pub(super) fn check(
     check_hooks(&plan.hooks, false, at, findings);
     for (index, check) in plan.checks.iter().enumerate() {
         let at = path::index(&path::key(at, "checks"), index);
-        condition::plain_path(
-            check.path.split('?').next().unwrap_or_default(),
-            &path::key(&at, "path"),
-            findings,
-        );
+        let at_path = path::key(&at, "path");
+        let (before, query) = check.path.split_once('?').unwrap_or((&check.path, ""));
+        condition::plain_path(before, &at_path, findings);
+        if !query.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+            findings.add(at_path, "must have its query written as it is sent, with percent-encoding");
+        }
         if let Err(message) = check.status.parse::<StatusSet>() {
             findings.add(path::key(&at, "status"), message);
         }
@@ -88,9 +90,12 @@ fn check_guard(guard: &Guard, keyed: bool, at: &str, findings: &mut Findings) {
             findings.add(path::key(at, key), format!("must be above {least}"));
         }
     };
-    above("failure_ratio", guard.failure_ratio, 1.0);
     above("overall_ratio", guard.overall_ratio, 1.0);
     above("false_alarm", guard.false_alarm, 0.0);
+    // 1 asks for a candidate that is no worse at all.
+    if guard.failure_ratio.is_nan() || guard.failure_ratio < 1.0 {
+        findings.add(path::key(at, "failure_ratio"), "must be at least 1");
+    }
     if guard.false_alarm >= 0.5 {
         findings.add(path::key(at, "false_alarm"), "must be below 0.5");
     }
@@ -115,6 +120,11 @@ fn check_guard(guard: &Guard, keyed: bool, at: &str, findings: &mut Findings) {
     }
     if let Some(latency) = &guard.latency {
         check_latency(latency, &path::key(at, "latency"), findings);
+        if latency.max.is_some_and(|max| max >= guard.stuck_after) {
+            let message =
+                format!("must be below stuck_after ({}), which counts as a failure", guard.stuck_after);
+            findings.add(path::key(&path::key(at, "latency"), "max"), message);
+        }
     }
 }
 
@@ -143,9 +153,12 @@ pub(super) fn check_pool(plan: &PoolRollout, at: &str, findings: &mut Findings) 
     if plan.hooks.is_empty() {
         findings.hinted(at, "nothing replaces the endpoints", "add a hook with on = \"replace\"");
     }
+    if plan.healthy_timeout.limit().is_none() {
+        findings.add(path::key(at, "healthy_timeout"), "`healthy_timeout` must be longer than 0");
+    }
     match plan.strategy {
-        PoolStrategy::Rolling if plan.healthy_timeout.limit().is_none() => {
-            findings.add(path::key(at, "healthy_timeout"), "`healthy_timeout` must be longer than 0");
+        PoolStrategy::Rolling if plan.max_unavailable == 0 => {
+            findings.add(path::key(at, "max_unavailable"), "must be at least 1");
         }
         PoolStrategy::Recreate if plan.queue_timeout.limit().is_none() => {
             findings.add(path::key(at, "queue_timeout"), "`queue_timeout` must be longer than 0");
@@ -165,13 +178,12 @@ fn check_hooks(hooks: &[Hook], of_pool: bool, at: &str, findings: &mut Findings)
             };
             findings.add(path::key(&at, "on"), message);
         }
-        let good = hook.url.parse::<http::Uri>().is_ok_and(|uri| {
-            matches!(uri.scheme_str(), Some("http" | "https"))
-                && uri.host().is_some_and(|host| !host.is_empty())
-        });
-        if !good {
-            let message = format!("`{}` is not a URL such as \"http://127.0.0.1:9100/approve\"", hook.url);
-            findings.add(path::key(&at, "url"), message);
+        if let Err(BadUrl { message, hint }) = hook.url.parse::<Url>() {
+            let at = path::key(&at, "url");
+            match hint {
+                Some(hint) => findings.hinted(at, message, hint),
+                None => findings.add(at, message),
+            }
         }
         if hook.timeout.limit().is_none() {
             findings.add(path::key(&at, "timeout"), "`timeout` must be longer than 0");

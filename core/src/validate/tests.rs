@@ -376,7 +376,9 @@ fn rollouts() {
         ),
         ("strategy = \"ab\"\nsteps = [{ percent = 5 }]", "steps: only a canary has steps"),
         ("strategy = \"blue_green\"\nduration = \"1d\"", "duration: only `strategy = \"ab\"` has a duration"),
-        ("strategy = \"ab\"\nguard = { failure_ratio = 1 }", "guard.failure_ratio: must be above 1"),
+        ("strategy = \"ab\"\nguard = { failure_ratio = 1 }", ""),
+        ("strategy = \"ab\"\nguard = { failure_ratio = 0.9 }", "guard.failure_ratio: must be at least 1"),
+        ("strategy = \"ab\"\nguard = { failure_ratio = nan }", "guard.failure_ratio: must be at least 1"),
         (
             "strategy = \"ab\"\nguard = { unit = \"user\" }",
             "guard.unit: users cannot be counted: the split has no key | set the split's `key` or `assign`",
@@ -393,6 +395,16 @@ fn rollouts() {
             "strategy = \"ab\"\nhooks = [{ on = \"start\", url = \"x\" }]",
             "hooks[0].url: `x` is not a URL such as \"http://127.0.0.1:9100/approve\"",
         ),
+        (
+            "strategy = \"ab\"\nhooks = [{ on = \"start\", url = \"http://me:secret@x/\" }]",
+            "hooks[0].url: holds a name or a password, which would be shown wherever the URL is | \
+             put a token into a file, and name that in `token_file`",
+        ),
+        (
+            "strategy = \"ab\"\nchecks = [{ path = \"/selftest?a b\" }]",
+            "checks[0].path: must have its query written as it is sent, with percent-encoding",
+        ),
+        ("strategy = \"ab\"\nchecks = [{ path = \"/selftest?a=b\" }]", ""),
     ] {
         let expected =
             if expected.is_empty() { String::new() } else { format!("splits.s.rollout.{expected}") };
@@ -426,9 +438,7 @@ fn what_is_not_supported_is_refused() {
         ("[pools.a]\nlimits = { queue = 1 }\n", "pools.a.limits"),
         ("[pools.a]\nslow_start = \"1s\"\n", "pools.a.slow_start"),
         ("[pools.a]\nhealth = { grpc = \"x\" }\n", "pools.a.health.grpc"),
-        ("[pools.a]\nrollout = { strategy = \"rolling\" }\n", "pools.a.rollout"),
         ("[splits.s]\nweights = {}\nrescue = true\n", "splits.s.rescue"),
-        ("[splits.s]\nweights = {}\nrollout = { baseline = \"a\", candidate = \"b\" }\n", "splits.s.rollout"),
         ("[[routes]]\nname = \"r\"\nredirect = {}\n", "routes[0].redirect"),
         ("[[routes]]\nname = \"r\"\nrespond = { status = 200 }\n", "routes[0].respond"),
         ("[[routes]]\nname = \"r\"\nrewrite = {}\n", "routes[0].rewrite"),

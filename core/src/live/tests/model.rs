@@ -274,7 +274,7 @@ fn one(dice: &mut Dice, running: &Running, model: &mut Model) -> (Change, bool) 
         0 | 1 => {
             let (weights, ttl) = (dice.weights(&pools), dice.ttl());
             let made = model.put_weights(&split, weights.clone(), ends(running.now, ttl));
-            (Change::SetWeights { split, weights, ttl }, made)
+            (Change::SetWeights { split, weights, ttl, force: false }, made)
         }
         2 => {
             let (endpoints, ttl) = (dice.endpoints(), dice.ttl());
@@ -294,7 +294,7 @@ fn one(dice: &mut Dice, running: &Running, model: &mut Model) -> (Change, bool) 
                 }
                 model.put_weights(&split, weights, None);
             }
-            (Change::Cutover { split, to: pool, min_healthy: 1, force: true }, made)
+            (Change::Cutover { split, to: pool, min_healthy: 1, bake: None, force: true }, made)
         }
         4 => {
             let earlier = model.earlier.get(&split).cloned();
