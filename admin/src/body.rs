@@ -3,6 +3,8 @@
 //! What is not JSON, or has a field that there is not, cannot be read (`400`, with the position); a
 //! field whose value cannot be is named (`422`). Nothing is read twice or guessed.
 
+mod object;
+
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,8 +15,10 @@ use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::error::Failure;
+use object::Object;
 
 /// Longer bodies are refused.
 const LIMIT_BYTES: usize = 1 << 20;
@@ -40,6 +44,28 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
             (false, Some(_)) => parse(&bytes).map(Self),
             (false, None) => Err(wrong_type()),
         }
+    }
+}
+
+/// A plan of a rollout as it was sent, with the reason for starting it; no plan stands for the file's.
+///
+/// `core::config::plan` makes a plan of it, when it is known what for.
+pub(crate) struct Plan {
+    pub(crate) plan: Option<Value>,
+    pub(crate) reason: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Plan {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let Input(Object(mut body)) = Input::from_request(request, state).await?;
+        let reason = match body.remove("reason") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(reason)) => Some(reason),
+            Some(_) => return Err(Failure::value("reason", "must be a string", None)),
+        };
+        Ok(Self { plan: (!body.is_empty()).then_some(Value::Object(body)), reason })
     }
 }
 
@@ -148,6 +174,23 @@ mod tests {
         ] {
             let shown: String = body.chars().take(80).collect();
             assert_eq!(status(body), expected, "{shown}");
+        }
+    }
+
+    #[test]
+    fn an_object_of_any_fields_has_none_twice() {
+        for (body, expected) in [
+            (r#"{"a":[{"b":1.5,"c":null},{"b":-1}],"d":"\u0000","e":true}"#, Ok(())),
+            (r#"{"a":1,"b":{"a":1}}"#, Ok(())),
+            (r#"{"a":1,"a":1}"#, Err(400)),
+            (r#"{"a":[{"b":1,"c":2,"b":1}]}"#, Err(400)),
+            (r#"{"a":1"#, Err(400)),
+            (r#"{"a":1e400}"#, Err(400)),
+            ("[]", Err(400)),
+        ] {
+            let read = parse::<Object>(body.as_bytes());
+            let is_same = |Object(fields): Object| assert_eq!(Value::Object(fields).to_string(), body);
+            assert_eq!(read.map(is_same).map_err(|failure| failure.status().as_u16()), expected, "{body}");
         }
     }
 

@@ -28,6 +28,8 @@ use crate::{pools, splits};
 const NEVER: u64 = 0;
 const MOST_REASON_CHARS: usize = 1_024;
 const MOST_ACTOR_BYTES: usize = 64;
+/// Names that stand for Tidegate itself in the history.
+const OURS: [&str; 7] = ["drain", "file", "guard", "health", "restart", "rollout", "ttl"];
 
 /// The part of a change that is not in its body.
 #[derive(Debug)]
@@ -86,11 +88,19 @@ impl Call {
 /// What is in force of the thing that a change is about, with its generation.
 fn current(table: Table<'_>, change: &Change) -> Option<(Value, u64)> {
     match change {
-        Change::SetWeights { split, .. } | Change::Cutover { split, .. } | Change::Revert { split } => {
+        Change::SetWeights { split, .. }
+        | Change::Cutover { split, .. }
+        | Change::Revert { split }
+        | Change::StartRollout { split, .. }
+        | Change::Rollout { split, .. } => {
             let split = splits::show(table, table.snapshot.split_named(split)?);
             Some((serde_json::to_value(&split).ok()?, split.generation))
         }
-        Change::SetEndpoints { pool, .. } | Change::Drain { pool, .. } | Change::Undrain { pool, .. } => {
+        Change::SetEndpoints { pool, .. }
+        | Change::StartPoolRollout { pool, .. }
+        | Change::PoolRollout { pool, .. }
+        | Change::Drain { pool, .. }
+        | Change::Undrain { pool, .. } => {
             let pool = pools::show(table, table.snapshot.pool_named(pool)?);
             Some((serde_json::to_value(&pool).ok()?, pool.generation))
         }
@@ -191,6 +201,7 @@ fn actor(headers: &HeaderMap) -> String {
     let said = headers.get("x-tidegate-actor").and_then(|value| value.to_str().ok()).map(str::trim);
     said.filter(|actor| (1..=MOST_ACTOR_BYTES).contains(&actor.len()))
         .filter(|actor| actor.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()))
+        .filter(|actor| !OURS.contains(actor))
         .unwrap_or("api")
         .to_owned()
 }
@@ -243,9 +254,14 @@ mod tests {
     #[test]
     fn actors() {
         let long = "x".repeat(65);
-        for (said, taken) in
-            [("alice", "alice"), (" bob 2 ", "bob 2"), ("", "api"), ("caf\u{e9}", "api"), (&long, "api")]
-        {
+        for (said, taken) in [
+            ("alice", "alice"),
+            (" bob 2 ", "bob 2"),
+            ("", "api"),
+            ("caf\u{e9}", "api"),
+            ("guard", "api"),
+            (&long, "api"),
+        ] {
             let mut headers = HeaderMap::new();
             let value = http::HeaderValue::from_bytes(said.as_bytes()).expect("a header value");
             headers.insert("x-tidegate-actor", value);

@@ -17,17 +17,21 @@ use tidegate_core::change::{Change, Rejected, Request};
 use tidegate_core::config::Config;
 use tidegate_core::event::{Event, Kind};
 use tidegate_core::live::{Applied, Live, View};
+use tidegate_core::rollout::{Decided, Verdict};
 use tidegate_core::snapshot::Snapshot;
+use tidegate_core::state::{Entry, Record};
 use tidegate_core::units::Generation;
 use tidegate_core::validate::{Problem, Valid};
 use tokio::sync::watch;
 
 use crate::access::Token;
+use crate::board::Board;
 use crate::clock::Clock;
 use crate::events::Bus;
 use crate::process::Process;
 use crate::source::{Reading, Source};
 use crate::store::Store;
+use crate::wire;
 
 pub use open::{Options, StartError, token_problem};
 
@@ -44,6 +48,7 @@ pub struct Control {
     store: Mutex<Option<Store>>,
     store_failures: AtomicU64,
     tables: watch::Sender<Arc<Snapshot>>,
+    board: Board,
     /// What the file said when it was last put in force or refused; none when it is to be tried again.
     ///
     /// Held while the file is read and put in force, so that an older reading cannot win.
@@ -137,6 +142,17 @@ impl Control {
     /// Changes that could not be written to the state folder.
     pub fn store_failures(&self) -> u64 {
         self.store_failures.load(Relaxed)
+    }
+
+    /// Whether what is in force survives a restart. Not while a change waits for its disk: then nobody
+    /// knows yet.
+    pub fn is_durable(&self) -> Option<bool> {
+        self.store.try_lock().map(|store| store.as_ref().is_some_and(|store| !store.is_behind()))
+    }
+
+    /// What is known of rollouts beyond the table.
+    pub(crate) fn board(&self) -> &Board {
+        &self.board
     }
 
     pub(crate) fn token(&self) -> Option<&Token> {
@@ -233,7 +249,11 @@ impl Control {
 
     fn apply_now(&self, request: &Request) -> Result<Applied, Rejected> {
         let mut store = self.store.lock();
-        let persisted = |record: &_| store.as_mut().map_or(Ok(()), |store| store.append(record));
+        let mut unwritten = None;
+        let persisted = |record: &Record| {
+            let written = store.as_mut().map_or(Ok(()), |store| store.append(record));
+            written.inspect_err(|_| unwritten = Some(record.clone()))
+        };
         let applied = self.live.apply(request, self.clock.now(), persisted).inspect_err(|rejected| {
             if let Rejected::NotDurable(error) = rejected {
                 self.store_failures.fetch_add(1, Relaxed);
@@ -241,6 +261,19 @@ impl Control {
             }
         })?;
         let entry = &applied.entry;
+        if let Some(error) = &applied.unsaved {
+            if let (Some(store), Some(record)) = (store.as_mut(), unwritten) {
+                store.owe(record);
+            }
+            self.store_failures.fetch_add(1, Relaxed);
+            tracing::error!(
+                error,
+                generation = entry.generation,
+                action = entry.action,
+                "IN FORCE, BUT NOT WRITTEN DOWN: the state folder cannot be written; until it can, a restart \
+                 would undo this"
+            );
+        }
         tracing::info!(
             generation = entry.generation,
             action = entry.action,
@@ -250,11 +283,28 @@ impl Control {
             after = %serde_json::to_string(&entry.after).unwrap_or_default(),
             "change"
         );
+        let verdict = entry.verdict.as_ref().map(|verdict| tell_verdict(entry, verdict));
+        self.board.note_ended(entry, &applied.previous, &applied.snapshot);
         self.tables.send_replace(Arc::clone(&applied.snapshot));
-        for event in applied.events.iter().cloned() {
+        for event in applied.events.iter().cloned().chain(verdict) {
             self.events.publish(event);
         }
         Ok(applied)
+    }
+
+    /// Writes down what is in force and could not be written down when it was made.
+    pub(crate) async fn save_unsaved(self: &Arc<Self>) {
+        if self.store.try_lock().is_none_or(|store| store.as_ref().is_none_or(|s| !s.is_behind())) {
+            return;
+        }
+        let control = Arc::clone(self);
+        blocking(move || {
+            let mut store = control.store.lock();
+            if store.as_mut().is_some_and(|store| store.catch_up(control.clock.mono_ms())) {
+                tracing::info!("what could not be written to the state folder before has been written now");
+            }
+        })
+        .await;
     }
 
     fn reload_from(
@@ -325,6 +375,31 @@ impl Control {
             message: format!("the configuration file is not good: {} problem(s)", reloads.problems.len()),
             detail,
         });
+    }
+}
+
+/// A verdict on one line of the log, with all that explains it; and as an event.
+fn tell_verdict(entry: &Entry, verdict: &Verdict) -> Event {
+    let split = entry.after.splits.keys().next().map(String::as_str).unwrap_or_default();
+    let evidence = wire::Verdict::json(verdict);
+    let (generation, decided) = (entry.generation, verdict.decided.as_str());
+    let (by, why) = (&verdict.by, &verdict.why);
+    if verdict.decided == Decided::Pass {
+        tracing::info!(split, generation, decided, by, %evidence, "verdict: {why}");
+    } else {
+        tracing::warn!(split, generation, decided, by, %evidence, "verdict: {why}");
+    }
+    let mut detail = evidence.as_object().cloned().unwrap_or_default();
+    // The event has a time and a generation of its own: those of the change that followed.
+    detail.retain(|key, _| !matches!(key.as_str(), "time" | "generation"));
+    detail.insert("split".into(), split.into());
+    Event {
+        kind: Kind::Verdict,
+        time_ms: entry.time_ms,
+        generation,
+        actor: entry.actor.clone(),
+        message: format!("{decided}: {why}"),
+        detail,
     }
 }
 

@@ -9,6 +9,7 @@ use http::header::{CONTENT_TYPE, ETAG, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 use tidegate_core::change::Rejected;
+use tidegate_core::config::plan::BadPlan;
 use tidegate_core::validate::Problem;
 
 use crate::control::problems_of;
@@ -61,6 +62,12 @@ impl Failure {
     /// A thing that is not there.
     pub(crate) fn not_found(kind: &'static str, name: &str) -> Self {
         Rejected::NotFound { kind, name: name.to_owned(), hint: None }.into()
+    }
+
+    /// A thing that is not there, and the nearest that is.
+    pub(crate) fn not_found_near(kind: &'static str, name: &str, near: Option<&str>) -> Self {
+        let hint = near.map(|near| format!("did you mean `{near}`?"));
+        Rejected::NotFound { kind, name: name.to_owned(), hint }.into()
     }
 
     /// A path that has other methods.
@@ -177,6 +184,18 @@ impl From<Rejected> for Failure {
                 "The change could not be written down",
                 detail,
             ),
+        }
+    }
+}
+
+impl From<BadPlan> for Failure {
+    fn from(bad: BadPlan) -> Self {
+        match bad {
+            BadPlan::UnknownFields(problems) => {
+                let failure = Self::malformed(summary(&problems));
+                Self { problems, ..failure }
+            }
+            BadPlan::Invalid(problems) => Self::invalid(problems),
         }
     }
 }

@@ -92,6 +92,7 @@ fn show(snapshot: &Snapshot, view: &RequestView<'_>, mono_ms: u64) -> wire::Expl
         scores: decision.key_hash.map(|hash| scores(split, hash)).unwrap_or_default(),
         endpoints: endpoints.collect(),
         endpoint: picked.map(|endpoint| endpoint.address().to_string()),
+        waits: decision.waits,
         client,
         rejected: rejected(snapshot, view, Some(decision.route)),
     }

@@ -5,23 +5,31 @@
 //! The crate knows no pingora, so all of it is tested without a proxy.
 
 mod access;
+pub mod ask;
+mod board;
 mod body;
 mod call;
 pub mod client;
 pub mod clock;
 mod config;
 mod control;
+mod controller;
 mod error;
 pub mod events;
 mod explain;
 mod history;
+mod hook;
 mod metrics;
 mod openapi;
+mod pool_controller;
+mod pool_rollouts;
 mod pools;
 pub mod process;
+mod rollouts;
 mod router;
 mod routes;
 mod serve;
+mod smoke;
 mod source;
 mod splits;
 mod status;
@@ -31,6 +39,8 @@ mod watch;
 pub mod wire;
 
 pub use control::{By, Control, Options, Reloaded, Reloads, StartError, token_problem};
+pub use controller::control_rollouts;
+pub use pool_controller::control_pool_rollouts;
 pub use serve::{Bound, bind, serve};
 pub use source::{Env, describe};
 pub use tick::tick;

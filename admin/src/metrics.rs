@@ -5,6 +5,7 @@
 //! names and addresses only, never a path, a user or a client.
 
 mod family;
+mod rollout;
 mod traffic;
 mod upstream;
 
@@ -35,6 +36,7 @@ fn render(control: &Control) -> Result<String, prometheus::Error> {
     let snapshot = control.live().snapshot();
     let mut families = traffic::families(&snapshot);
     families.extend(upstream::families(&snapshot));
+    families.extend(rollout::families(control, &snapshot));
     families.extend(of_process(control, snapshot.generation));
     let mut families: Vec<MetricFamily> = families.into_iter().filter_map(Family::build).collect();
     families.extend(of_system());

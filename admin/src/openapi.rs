@@ -12,7 +12,9 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{OpenApi as Document, Ref};
 use utoipa::{Modify, OpenApi};
 
-use crate::{config, events, explain, history, metrics, pools, routes, splits, status, wire};
+use crate::{
+    config, events, explain, history, metrics, pool_rollouts, pools, rollouts, routes, splits, status, wire,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,8 +23,11 @@ use crate::{config, events, explain, history, metrics, pools, routes, splits, st
         status::livez, status::readyz, metrics::metrics, status::status,
         config::get, config::validate, config::reload, routes::list,
         splits::list, splits::get, splits::set_weights, splits::cutover, splits::revert,
+        rollouts::start, rollouts::get, rollouts::pause, rollouts::resume, rollouts::promote, rollouts::abort,
         pools::list, pools::get, pools::set_endpoints, pools::drain, pools::undrain,
         pools::drain_endpoint, pools::undrain_endpoint,
+        pool_rollouts::start, pool_rollouts::get, pool_rollouts::pause, pool_rollouts::resume,
+        pool_rollouts::abort,
         explain::explain, history::list, history::restore, events::stream::events, openapi,
     ),
     components(schemas(wire::ProblemDocument)),

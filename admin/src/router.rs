@@ -10,9 +10,13 @@
 //! | `/v1/splits`, `/v1/splits/{split}` | GET | `splits.rs` |
 //! | `/v1/splits/{split}/weights` | PUT | `splits.rs` |
 //! | `/v1/splits/{split}/cutover`, `…/revert` | POST | `splits.rs` |
+//! | `/v1/splits/{split}/rollout` | GET, POST | `rollouts.rs` |
+//! | `/v1/splits/{split}/rollout/{pause, resume, promote, abort}` | POST | `rollouts.rs` |
 //! | `/v1/pools`, `/v1/pools/{pool}` | GET | `pools.rs` |
 //! | `/v1/pools/{pool}/endpoints` | PUT | `pools.rs` |
 //! | `/v1/pools/{pool}/drain`, `…/undrain`, and under `…/endpoints/{address}` | POST | `pools.rs` |
+//! | `/v1/pools/{pool}/rollout` | GET, POST | `pool_rollouts.rs` |
+//! | `/v1/pools/{pool}/rollout/{pause, resume, abort}` | POST | `pool_rollouts.rs` |
 //! | `/v1/explain` | POST | `explain.rs` |
 //! | `/v1/history`, `/v1/history/{generation}/restore` | GET, POST | `history.rs` |
 //! | `/v1/events` | GET | `events/stream.rs` |
@@ -30,7 +34,10 @@ use tokio_util::sync::CancellationToken;
 use crate::access::{Hosts, Refusals, guard};
 use crate::control::Control;
 use crate::error::Failure;
-use crate::{config, events, explain, history, metrics, openapi, pools, routes, splits, status};
+use crate::{
+    config, events, explain, history, metrics, openapi, pool_rollouts, pools, rollouts, routes, splits,
+    status,
+};
 
 /// Readers of events at once; each holds a connection for as long as it likes.
 const MOST_STREAMS: usize = 100;
@@ -76,6 +83,11 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/splits/{split}/weights", put(splits::set_weights))
         .route("/v1/splits/{split}/cutover", post(splits::cutover))
         .route("/v1/splits/{split}/revert", post(splits::revert))
+        .route("/v1/splits/{split}/rollout", get(rollouts::get).post(rollouts::start))
+        .route("/v1/splits/{split}/rollout/pause", post(rollouts::pause))
+        .route("/v1/splits/{split}/rollout/resume", post(rollouts::resume))
+        .route("/v1/splits/{split}/rollout/promote", post(rollouts::promote))
+        .route("/v1/splits/{split}/rollout/abort", post(rollouts::abort))
         .route("/v1/pools", get(pools::list))
         .route("/v1/pools/{pool}", get(pools::get))
         .route("/v1/pools/{pool}/endpoints", put(pools::set_endpoints))
@@ -83,6 +95,10 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/pools/{pool}/undrain", post(pools::undrain))
         .route("/v1/pools/{pool}/endpoints/{address}/drain", post(pools::drain_endpoint))
         .route("/v1/pools/{pool}/endpoints/{address}/undrain", post(pools::undrain_endpoint))
+        .route("/v1/pools/{pool}/rollout", get(pool_rollouts::get).post(pool_rollouts::start))
+        .route("/v1/pools/{pool}/rollout/pause", post(pool_rollouts::pause))
+        .route("/v1/pools/{pool}/rollout/resume", post(pool_rollouts::resume))
+        .route("/v1/pools/{pool}/rollout/abort", post(pool_rollouts::abort))
         .route("/v1/explain", post(explain::explain))
         .route("/v1/history", get(history::list))
         .route("/v1/history/{generation}/restore", post(history::restore))

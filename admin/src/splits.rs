@@ -28,12 +28,17 @@ pub(crate) fn show(table: Table<'_>, split: &snapshot::Split) -> wire::Split {
         weights: weights.collect(),
         shares: split.shares().map(|(m, share)| (m.name.to_string(), share)).collect(),
         configured_weights: file_weights(table.config, name).cloned().unwrap_or_default(),
-        source: if kept.is_some() { "api" } else { "file" },
+        source: match kept {
+            Some(kept) if kept.by_rollout => "rollout",
+            Some(_) => "api",
+            None => "file",
+        },
         runtime: kept.map(wire::Runtime::of),
         key: split.key.iter().map(ToString::to_string).collect(),
         fallback: split.fallback.iter().map(|m| split.member(*m).name.to_string()).collect(),
-        rollout: None,
+        rollout: split.rollout.as_deref().map(wire::RolloutSummary::of),
         requests: split.members.iter().map(|m| (m.name.to_string(), tally(m))).collect::<BTreeMap<_, _>>(),
+        durable: None,
         dry_run: wire::DryRun::default(),
     }
 }
@@ -46,6 +51,7 @@ fn answer(app: &App, call: &Call, applied: &Applied, name: &str) -> Result<Respo
     if call.dry_run {
         shown.dry_run = wire::DryRun::of(&applied.entry);
     }
+    shown.durable = applied.unsaved.as_ref().map(|_| false);
     Ok(tagged(shown.generation, shown))
 }
 
@@ -78,7 +84,8 @@ pub(crate) async fn set_weights(
     Input(body): Input<wire::SetWeights>,
 ) -> Result<Response, Failure> {
     let ttl = check_ttl(body.ttl)?;
-    let change = Change::SetWeights { split: split.clone(), weights: body.weights, ttl };
+    let wire::SetWeights { weights, force, .. } = body;
+    let change = Change::SetWeights { split: split.clone(), weights, ttl, force };
     let applied = call.make(&app, change, body.reason).await?;
     answer(&app, &call, &applied, &split)
 }
@@ -92,12 +99,9 @@ pub(crate) async fn cutover(
     call: Call,
     Input(body): Input<wire::Cutover>,
 ) -> Result<Response, Failure> {
-    if body.bake.is_some() {
-        let hint = Some("leave it out; revert brings the weights back at once".into());
-        return Err(Failure::value("bake", "bake needs rollouts, which this version does not have", hint));
-    }
-    let wire::Cutover { to, min_healthy, force, reason, .. } = body;
-    let change = Change::Cutover { split: split.clone(), to, min_healthy, force };
+    let wire::Cutover { to, min_healthy, bake, force, reason } = body;
+    let bake = bake.filter(|bake| bake.limit().is_some());
+    let change = Change::Cutover { split: split.clone(), to, min_healthy, bake, force };
     let applied = call.make(&app, change, reason).await?;
     answer(&app, &call, &applied, &split)
 }

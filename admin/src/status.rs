@@ -59,7 +59,7 @@ pub(crate) async fn status(State(app): State<App>) -> Json<wire::Status> {
             problems: reloads.problems.into_iter().map(Into::into).collect(),
         },
         state: wire::StateFolder {
-            durable: view.config.admin.state_dir.is_some(),
+            durable: control.is_durable().unwrap_or(view.config.admin.state_dir.is_some()),
             failures: control.store_failures(),
         },
     })

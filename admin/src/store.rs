@@ -24,8 +24,15 @@ pub(crate) use recover::Recovered;
 
 /// Changes after which the journal is folded into a snapshot.
 const FOLD_AFTER: usize = 500;
+/// So is one that has grown as long as this by fewer.
+const FOLD_AFTER_BYTES: u64 = 8 << 20;
 /// Changes until a fold that failed is tried again.
 const FOLD_AGAIN_AFTER: usize = 50;
+
+/// What could not be written down is tried again after this, in milliseconds.
+const AGAIN_AFTER_MS: u64 = 1_000;
+
+const MOST_OWED: usize = 64;
 
 const HEADER_BYTES: u64 = frame::HEADER.len() as u64;
 
@@ -55,6 +62,10 @@ pub(crate) struct Store {
     /// Records in the journal.
     records: usize,
     folded: Folded,
+    /// What is in force and could not be written down yet, oldest first.
+    owed: VecDeque<Record>,
+    /// The next try to write it down, on the monotonic clock.
+    try_again_ms: u64,
 }
 
 impl Store {
@@ -76,16 +87,51 @@ impl Store {
             has_unsynced_name: false,
             records: found.records,
             folded: found.folded,
+            owed: VecDeque::new(),
+            try_again_ms: 0,
         };
         Ok((store, recovered))
     }
 
     /// Writes a change down; it is on disk when this returns without an error.
     pub(crate) fn append(&mut self, record: &Record) -> Result<(), String> {
+        self.append_owed()?;
         self.append_record(record)?;
-        let due = self.records >= FOLD_AFTER && (self.records - FOLD_AFTER).is_multiple_of(FOLD_AGAIN_AFTER);
+        let many = self.records >= FOLD_AFTER || self.journal_bytes >= FOLD_AFTER_BYTES;
+        let due = many && self.records.is_multiple_of(FOLD_AGAIN_AFTER);
         if due && let Err(error) = self.fold() {
             tracing::warn!(%error, "the journal could not be folded into a snapshot; it goes on growing");
+        }
+        Ok(())
+    }
+
+    /// Takes a change that is in force and could not be written down, to be written later.
+    pub(crate) fn owe(&mut self, record: Record) {
+        // Each holds all that is in force: of many only entries of the history are lost.
+        self.owed.truncate(MOST_OWED - 1);
+        self.owed.push_back(record);
+    }
+
+    /// Whether something is in force that has not been written down.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Tries, now and then, to write down what is owed; whether it has succeeded.
+    pub(crate) fn catch_up(&mut self, now_ms: u64) -> bool {
+        if !self.is_behind() || now_ms < self.try_again_ms {
+            return false;
+        }
+        self.try_again_ms = now_ms + AGAIN_AFTER_MS;
+        self.append_owed().is_ok()
+    }
+
+    fn append_owed(&mut self) -> Result<(), String> {
+        while let Some(record) = self.owed.pop_front() {
+            if let Err(error) = self.append_record(&record) {
+                self.owed.push_front(record);
+                return Err(error);
+            }
         }
         Ok(())
     }

@@ -4,6 +4,9 @@
 //! fields. Times are RFC 3339 in UTC, durations strings such as `"30s"`.
 
 mod input;
+mod plan;
+mod pool_rollout;
+mod rollout;
 mod shown;
 mod system;
 
@@ -11,10 +14,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-pub use input::{Cutover, Drain, EndpointInput, Explain, HeaderInput, Reason, SetEndpoints, SetWeights};
+pub use input::{
+    Cutover, Drain, EndpointInput, Explain, HeaderInput, Promote, Reason, SetEndpoints, SetWeights,
+};
+pub use plan::{PoolRolloutPlan, RolloutPlan, StartPoolRollout, StartRollout};
+pub use pool_rollout::{PoolRollout, RolledEndpoint};
+pub use rollout::{Evidence, FailedRequest, Held, Rollout, Said, Side, Step, Test, Verdict};
 pub use shown::{
-    Change, DryRun, Endpoint, EndpointValue, HistoryList, LastCheck, Leaving, Pool, PoolList, PoolValue,
-    Runtime, Split, SplitList, SplitValue, Tally, Values,
+    Change, DryRun, Endpoint, EndpointValue, HistoryList, LastCheck, Leaving, Pool, PoolList,
+    PoolRolloutValue, PoolValue, RolloutSummary, RolloutValue, Runtime, Split, SplitList, SplitValue, Tally,
+    Values,
 };
 pub use system::{
     ConfigFile, Counts, Event, Explained, ExplainedEndpoint, ExplainedKey, LastReload, Listener, Move, Place,

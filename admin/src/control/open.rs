@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::{Control, Reloads};
 use crate::access::Token;
+use crate::board::Board;
 use crate::clock::Clock;
 use crate::events::Bus;
 use crate::process::Process;
@@ -118,6 +119,7 @@ impl Control {
         Ok(Arc::new(Self {
             tables: watch::Sender::new(live.snapshot()),
             live: Arc::new(live),
+            board: Board::default(),
             clock,
             events: bus,
             process: Process::new(now),

@@ -9,8 +9,14 @@ use super::*;
 /// A change that puts this weight, as a record.
 fn record(generation: u64) -> Record {
     let weights = BTreeMap::from([("canary".to_owned(), u32::try_from(generation).unwrap_or(0))]);
-    let kept =
-        Kept { base: BTreeMap::new(), value: weights, actor: "a".into(), reason: None, expires_at_ms: None };
+    let kept = Kept {
+        base: BTreeMap::new(),
+        value: weights,
+        actor: "a".into(),
+        reason: None,
+        expires_at_ms: None,
+        by_rollout: false,
+    };
     let state =
         State { generation, weights: BTreeMap::from([("checkout".to_owned(), kept)]), ..State::default() };
     let entry = Entry {
@@ -21,6 +27,7 @@ fn record(generation: u64) -> Record {
         reason: None,
         before: Values::default(),
         after: Values::default(),
+        verdict: None,
     };
     Record { state, entry }
 }

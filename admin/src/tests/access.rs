@@ -71,7 +71,9 @@ async fn every_call_of_the_document_is_served() {
             .replace("{generation}", "1");
         for method in calls.as_object().expect("an object").keys() {
             let answer = admin.call(&method.to_uppercase(), &filled, &[], None).await;
-            assert!(![404, 405].contains(&answer.status), "{method} {filled}: {answer:?}");
+            // A split without a rollout is another thing than a path without a handler.
+            let is_served = answer.status != 405 && !answer.body.contains("no call has the path");
+            assert!(is_served, "{method} {filled}: {answer:?}");
         }
     }
 }

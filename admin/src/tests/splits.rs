@@ -125,8 +125,11 @@ async fn cutover_needs_a_healthy_pool_unless_forced() {
     admin.post(path, r#"{"to":"stable"}"#).await.ok();
     admin.post(path, r#"{"to":"canary","min_healthy":1}"#).await.ok();
     admin.post(path, r#"{"to":"canary","min_healthy":2}"#).await.refused(409);
-    let problem = admin.post(path, r#"{"to":"canary","bake":"30m"}"#).await.refused(422);
-    assert_eq!(problem["problems"][0]["path"], "bake");
+    let problem = admin.post(path, r#"{"to":"canary","bake":"30m"}"#).await.refused(409);
+    assert!(problem["detail"].as_str().is_some_and(|why| why.contains("has all of split")), "{problem}");
+    let split = admin.post(path, r#"{"to":"stable","bake":"30m"}"#).await.ok();
+    assert_eq!((&split["rollout"]["state"], &split["source"]), (&json!("baking"), &json!("rollout")));
+    admin.post("/v1/splits/checkout/revert", "").await.ok();
     admin.post(path, r#"{"to":"green"}"#).await.refused(422);
 }
 

@@ -23,7 +23,7 @@ pub struct SetWeights {
     /// Why.
     #[serde(default)]
     pub reason: Option<String>,
-    /// For a split with a rollout; this version has none.
+    /// Abort a rollout that decides over the split's weights.
     #[serde(default)]
     pub force: bool,
 }
@@ -37,11 +37,11 @@ pub struct Cutover {
     /// Refuse if fewer of its endpoints are healthy.
     #[serde(default = "one")]
     pub min_healthy: usize,
-    /// For a rollout; this version has none.
+    /// Keep the pool that had the traffic warm and the guard watching for so long; then it has succeeded.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, example = "30m")]
     pub bake: Option<Span>,
-    /// Do it also when too few are healthy.
+    /// Do it also when too few are healthy, and abort a rollout that decides over the split's weights.
     #[serde(default)]
     pub force: bool,
     /// Why.
@@ -57,6 +57,18 @@ fn one() -> usize {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reason {
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// `POST …/rollout/promote`
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Promote {
+    /// To all of the traffic, not only to the next step.
+    #[serde(default)]
+    pub full: bool,
     /// Why.
     #[serde(default)]
     pub reason: Option<String>,

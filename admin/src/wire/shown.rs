@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use tidegate_core::config;
+use tidegate_core::rollout::Rollout;
 use tidegate_core::state;
 use utoipa::ToSchema;
 
@@ -21,7 +23,7 @@ pub struct Split {
     pub shares: BTreeMap<String, f64>,
     /// Pool to weight, in the file.
     pub configured_weights: BTreeMap<String, u32>,
-    /// Where the weights in force come from: `file` or `api`.
+    /// Where the weights in force come from: `file`, `api` or `rollout`.
     pub source: &'static str,
     /// The runtime change that holds over the file.
     #[serde(rename = "override")]
@@ -30,14 +32,50 @@ pub struct Split {
     pub key: Vec<String>,
     /// Pools tried when the chosen one has no usable endpoint.
     pub fallback: Vec<String>,
-    /// The rollout; this version has none.
-    #[schema(value_type = Option<Object>)]
-    pub rollout: Option<()>,
+    /// Its rollout: the one that runs, or the last.
+    pub rollout: Option<RolloutSummary>,
     /// What each pool was charged with since the start.
     pub requests: BTreeMap<String, Tally>,
+    /// False when a change is in force but could not be written down: a restart would undo it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durable: Option<bool>,
     /// Only in the answer of a dry run.
     #[serde(flatten)]
     pub dry_run: DryRun,
+}
+
+/// How far a split's rollout is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RolloutSummary {
+    /// Its number: the generation of its start.
+    pub id: u64,
+    /// `running`, `paused`, `baking`, `succeeded` or `aborted`.
+    pub state: &'static str,
+    /// `canary`, `blue_green` or `ab`.
+    #[schema(value_type = String)]
+    pub strategy: config::SplitStrategy,
+    /// The pool to move from.
+    pub baseline: String,
+    /// The pool to move to.
+    pub candidate: String,
+    /// The step, from 1; 0 = before the first.
+    pub step: usize,
+    /// The candidate's part of what it and the baseline have together.
+    pub percent: f64,
+}
+
+impl RolloutSummary {
+    pub(crate) fn of(rollout: &Rollout) -> Self {
+        Self {
+            id: rollout.id,
+            state: rollout.status().as_str(),
+            strategy: rollout.plan.strategy,
+            baseline: rollout.plan.baseline.clone(),
+            candidate: rollout.plan.candidate.clone(),
+            step: rollout.step,
+            percent: rollout.percent,
+        }
+    }
 }
 
 /// Who changed something at run time, and until when it holds.
@@ -196,6 +234,9 @@ pub struct Change {
     pub before: Values,
     /// What it touched, as it is since.
     pub after: Values,
+    /// The evidence, where it decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<super::Verdict>,
     /// True in the answer of a dry run: nothing was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dry_run: Option<bool>,
@@ -211,6 +252,7 @@ impl From<&state::Entry> for Change {
             action: entry.action.clone(),
             before: Values::from(&entry.before),
             after: Values::from(&entry.after),
+            verdict: entry.verdict.as_deref().map(super::Verdict::of),
             dry_run: None,
         }
     }
@@ -230,6 +272,22 @@ pub struct Values {
 pub struct SplitValue {
     /// Pool to weight.
     pub weights: BTreeMap<String, u32>,
+    /// Its rollout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutValue>,
+}
+
+/// How a rollout was.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RolloutValue {
+    /// Its number.
+    pub id: u64,
+    /// Its state.
+    pub state: String,
+    /// The step, from 1; 0 = before the first.
+    pub step: usize,
+    /// The candidate's part of what it and the baseline have together.
+    pub percent: f64,
 }
 
 /// What is in force of a pool.
@@ -241,6 +299,22 @@ pub struct PoolValue {
     pub draining: bool,
     /// Endpoints that drain.
     pub draining_endpoints: Vec<String>,
+    /// Its rollout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<PoolRolloutValue>,
+}
+
+/// How a pool's rollout was.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PoolRolloutValue {
+    /// Its number.
+    pub id: u64,
+    /// `rolling` or `recreate`.
+    pub strategy: String,
+    /// Its state.
+    pub state: String,
+    /// How far each endpoint had come.
+    pub endpoints: BTreeMap<String, String>,
 }
 
 /// An endpoint as a change names it.
@@ -254,7 +328,15 @@ pub struct EndpointValue {
 
 impl From<&state::Values> for Values {
     fn from(values: &state::Values) -> Self {
-        let split = |value: &state::SplitValue| SplitValue { weights: value.weights.clone() };
+        let split = |value: &state::SplitValue| SplitValue {
+            weights: value.weights.clone(),
+            rollout: value.rollout.as_ref().map(|rollout| RolloutValue {
+                id: rollout.id,
+                state: rollout.state.clone(),
+                step: rollout.step,
+                percent: rollout.percent,
+            }),
+        };
         let pool = |value: &state::PoolValue| PoolValue {
             endpoints: value
                 .endpoints
@@ -263,6 +345,12 @@ impl From<&state::Values> for Values {
                 .collect(),
             draining: value.draining,
             draining_endpoints: value.draining_endpoints.clone(),
+            rollout: value.rollout.as_ref().map(|rollout| PoolRolloutValue {
+                id: rollout.id,
+                strategy: rollout.strategy.clone(),
+                state: rollout.state.clone(),
+                endpoints: rollout.endpoints.clone(),
+            }),
         };
         Self {
             splits: values.splits.iter().map(|(name, value)| (name.clone(), split(value))).collect(),

@@ -79,7 +79,7 @@ pub struct Counts {
 /// Where runtime changes are kept.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StateFolder {
-    /// Whether they survive a restart.
+    /// Whether all that is in force survives a restart.
     pub durable: bool,
     /// Changes refused since the start because they could not be written down.
     pub failures: u64,
@@ -242,8 +242,10 @@ pub struct Explained {
     pub scores: BTreeMap<String, f64>,
     /// The endpoints of the pool that serves.
     pub endpoints: Vec<ExplainedEndpoint>,
-    /// The endpoint picked this time; null = none can be used.
+    /// The endpoint picked this time; null = none can be used, or the request waits.
     pub endpoint: Option<String>,
+    /// Whether the request waits, while what runs behind its pool is replaced.
+    pub waits: bool,
     /// The address that counts as the client's.
     pub client: String,
     /// Every other route, in the order of trying, and why it does not take the request.
