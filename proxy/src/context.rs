@@ -4,18 +4,23 @@
 //! on every path (client gone, timeout, panic, a task dropped) is true because `Drop` does it: the
 //! in-flight counts go down with their guard, and the request is counted once.
 
+mod watch;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_core::cell::{EndpointCell, InFlight};
 use tidegate_core::decide::Decision;
+use tidegate_core::ledger::Ticket;
 use tidegate_core::pick::{Entropy, Wish, pick};
 use tidegate_core::pool::Pool;
 use tidegate_core::record::{Failure, Outcome};
 use tidegate_core::snapshot::{Route, Snapshot, Split};
 
 use crate::headers::Ids;
+
+pub(crate) use watch::CLIENT_GONE_CODE;
 
 /// The status counted and logged for a client that went away (nginx's).
 pub(crate) const CLIENT_GONE: u16 = 499;
@@ -38,18 +43,30 @@ pub(crate) struct Context {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) started: Instant,
     pub(crate) entropy: Entropy,
+    /// The entropy as it was before the decision, so that deciding again comes to the same pool.
+    pub(crate) undecided: Entropy,
     pub(crate) facts: Option<Facts>,
     pub(crate) decision: Option<Decision>,
     pub(crate) tries: Tries,
+    /// When the request came, on the monotonic clock.
+    pub(crate) arrived_ms: u64,
     /// When the exchange must be over, on the monotonic clock.
     pub(crate) deadline_ms: Option<u64>,
     /// What was answered; 0 = nothing yet.
     pub(crate) status: u16,
     /// The code of an answer that Tidegate made.
     pub(crate) error_code: Option<&'static str>,
+    /// When the client may come again, in seconds; told with an error.
+    pub(crate) retry_after_s: Option<u64>,
     /// The first failure of an upstream, which its pool is charged with.
     pub(crate) failure: Option<Failure>,
     pub(crate) body_bytes: u64,
+    /// Held while a rollout watches the request.
+    ticket: Option<Ticket>,
+    /// Since when it does.
+    watched_from: Instant,
+    /// The task was dropped before the machinery could say how the last try ended.
+    was_cut_off: bool,
 }
 
 /// Tries at endpoints.
@@ -74,18 +91,25 @@ pub(crate) struct Tries {
 
 impl Context {
     pub(crate) fn new(snapshot: Arc<Snapshot>, seed: u64) -> Self {
+        let entropy = Entropy::new(seed);
         Self {
             snapshot,
             started: Instant::now(),
-            entropy: Entropy::new(seed),
+            entropy,
+            undecided: entropy,
             facts: None,
             decision: None,
             tries: Tries::default(),
+            arrived_ms: 0,
             deadline_ms: None,
+            retry_after_s: None,
             status: 0,
             error_code: None,
             failure: None,
             body_bytes: 0,
+            ticket: None,
+            watched_from: Instant::now(),
+            was_cut_off: false,
         }
     }
 
@@ -175,9 +199,14 @@ impl Context {
         (outcome != Outcome::Client).then(|| Arc::clone(in_flight.endpoint()))
     }
 
+    /// The status counted and logged.
+    pub(crate) fn status_told(&self) -> u16 {
+        if self.status == 0 { CLIENT_GONE } else { self.status }
+    }
+
     /// Counts the request; called once, when all is over.
-    fn count(&self) {
-        let status = if self.status == 0 { CLIENT_GONE } else { self.status };
+    fn count(&mut self) {
+        let status = self.status_told();
         let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let Some(decision) = self.decision else {
             if self.facts.is_some() {
@@ -190,13 +219,14 @@ impl Context {
         tallies[usize::from(decision.member)].add(status, us);
         split.member(decision.chosen).charges.add(self.failure);
         decision.count_fallback(split);
+        self.end_watch();
     }
 }
 
 impl Drop for Context {
     fn drop(&mut self) {
-        if self.tries.in_flight.is_some() {
-            // The task was dropped before the machinery could say how the try ended.
+        self.was_cut_off = self.tries.in_flight.is_some();
+        if self.was_cut_off {
             self.end_try(self.outcome_without_client());
         }
         self.count();

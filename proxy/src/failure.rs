@@ -90,6 +90,7 @@ pub(crate) fn code_of(status: u16) -> &'static str {
         431 => "header_too_large",
         500 => "internal",
         503 => "overloaded",
+        504 => "upstream_timeout",
         _ => "bad_request",
     }
 }

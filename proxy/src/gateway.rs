@@ -7,6 +7,7 @@
 //! error) and `logging`. Stage before: [`crate::listen`]; next: the upstream.
 
 mod admit;
+mod hold;
 mod retry;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use tidegate_admin::Control;
 use tidegate_core::record::{Failure, Outcome};
 
-use crate::context::{CLIENT_GONE, Context};
+use crate::context::{CLIENT_GONE, CLIENT_GONE_CODE, Context};
 use crate::entropy;
 use crate::failure::{self, Cause, classify, code_of, status_of};
 use crate::headers::{self, Origin};
@@ -74,6 +75,9 @@ impl Gateway {
         context.error_code = Some(code);
         let mut answer = failure::answer(session.req_header(), status, code, detail)?;
         admit::assign_id(context, &mut answer.head)?;
+        if let Some(seconds) = context.retry_after_s {
+            answer.head.insert_header(http::header::RETRY_AFTER, seconds)?;
+        }
         // After a request that was not understood, what follows might not be one either.
         if self.drain.is_announced() || matches!(status, 400 | 408 | 413) {
             session.set_keepalive(None);
@@ -89,8 +93,11 @@ impl Gateway {
 
 /// What the connection and the gateway tell each other.
 fn exchange(session: &Session) -> Option<&Arc<Exchange>> {
-    let stream = session.as_downstream().stream()?;
-    stream.as_any().downcast_ref::<ClientStream>().map(ClientStream::exchange)
+    client(session).map(ClientStream::exchange)
+}
+
+fn client(session: &Session) -> Option<&ClientStream> {
+    session.as_downstream().stream()?.as_any().downcast_ref()
 }
 
 #[async_trait]
@@ -109,7 +116,11 @@ impl ProxyHttp for Gateway {
             // HTTP/1.0 knows no interim answers (RFC 9110, 15.2).
             session.set_ignore_info_resp(true);
         }
-        match admit::admit(self, session, context) {
+        let mut admitted = admit::admit(self, session, context);
+        if admitted.is_ok() && hold::waits(context) {
+            admitted = hold::hold(self, session, context).await?;
+        }
+        match admitted {
             Ok(()) => Ok(false),
             Err(refusal) => {
                 self.answer(session, context, refusal.status, refusal.code, &refusal.detail).await?;
@@ -119,6 +130,11 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        if hold::is_away(self, context)
+            && let Err(refusal) = hold::hold(self, session, context).await?
+        {
+            return Error::e_explain(ErrorType::HTTPStatus(refusal.status), refusal.detail);
+        }
         if let Some(exchange) = exchange(session) {
             exchange.begin_try(context.route().and_then(|r| r.try_timeout));
         }
@@ -318,7 +334,7 @@ impl Gateway {
             }
             Cause::ClientGone => {
                 self.end_try(context, context.outcome_without_client());
-                (CLIENT_GONE, "client_gone")
+                (CLIENT_GONE, CLIENT_GONE_CODE)
             }
             Cause::Client(status) => {
                 self.end_try(context, context.outcome_without_client());

@@ -95,6 +95,8 @@ impl Running {
         background.spawn(drain::run(Arc::clone(&control)));
         background.spawn(tidegate_admin::watch(Arc::clone(&control), stopped()));
         background.spawn(tidegate_admin::tick(Arc::clone(&control), stopped()));
+        background.spawn(tidegate_admin::control_rollouts(Arc::clone(&control), stopped()));
+        background.spawn(tidegate_admin::control_pool_rollouts(Arc::clone(&control), stopped()));
         background.spawn(tidegate_admin::serve(Arc::clone(&control), admin, stopped()));
         control.process().set_listeners(listeners.clone());
         control.process().set_phase(Phase::Ready);

@@ -1,5 +1,7 @@
 //! From a request's head to a decision, or to the reason why there is none.
 
+use std::borrow::Cow;
+
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
@@ -10,6 +12,7 @@ use tidegate_core::request::{RequestView, client_address, normalise_host, normal
 use super::{Gateway, exchange};
 use crate::context::{Context, Facts};
 use crate::headers::{self, Ids};
+use crate::listen::Exchange;
 
 /// An answer in place of forwarding.
 pub(super) struct Refusal {
@@ -18,7 +21,7 @@ pub(super) struct Refusal {
     pub(super) detail: String,
 }
 
-fn refuse(status: u16, code: &'static str, detail: impl Into<String>) -> Refusal {
+pub(super) fn refuse(status: u16, code: &'static str, detail: impl Into<String>) -> Refusal {
     Refusal { status, code, detail: detail.into() }
 }
 
@@ -45,8 +48,7 @@ pub(super) fn admit(gateway: &Gateway, session: &mut Session, context: &mut Cont
             format!("the request body is larger than {max_body} bytes"),
         ));
     }
-    let host = head.headers.get(http::header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    let host = normalise_host(host);
+    let host = host(head);
     let view = RequestView {
         method: &head.method,
         host: &host,
@@ -56,10 +58,53 @@ pub(super) fn admit(gateway: &Gateway, session: &mut Session, context: &mut Cont
         client,
         trusted,
     };
+    context.arrived_ms = gateway.now_ms();
+    context.undecided = context.entropy;
+    gateway.control.live().recent().offer(&view, context.arrived_ms);
+    settle(gateway, &view, &exchange, context)?;
+    if let Some(pool) = context.pool() {
+        pool.cell.budget.request(context.arrived_ms);
+    }
+    Ok(())
+}
+
+/// Decides again by the table in force, as the first decision would have been by it.
+pub(super) fn admit_again(
+    gateway: &Gateway,
+    session: &Session,
+    context: &mut Context,
+) -> Result<(), Refusal> {
+    let (Some(exchange), Some(facts)) = (exchange(session).cloned(), context.facts.take()) else {
+        return Err(refuse(500, "internal", "a request was forgotten while it waited"));
+    };
+    context.snapshot = gateway.control.live().snapshot();
+    let head = session.req_header();
+    let host = host(head);
+    let view = RequestView {
+        method: &head.method,
+        host: &host,
+        path: facts.clean_path.as_deref().unwrap_or(head.uri.path()),
+        query: head.uri.query(),
+        headers: &head.headers,
+        client: facts.client,
+        trusted: facts.trusted,
+    };
+    let settled = settle(gateway, &view, &exchange, context);
+    context.facts = Some(facts);
+    settled
+}
+
+/// Takes a decision: with an endpoint, in which the request is counted, or with a pool to wait for.
+fn settle(
+    gateway: &Gateway,
+    view: &RequestView<'_>,
+    exchange: &Exchange,
+    context: &mut Context,
+) -> Result<(), Refusal> {
     let now_ms = gateway.now_ms();
-    gateway.control.live().recent().offer(&view, now_ms);
     let decision = loop {
-        let decision = decide(&context.snapshot, &view, now_ms, &mut context.entropy);
+        context.entropy = context.undecided;
+        let decision = decide(&context.snapshot, view, now_ms, &mut context.entropy);
         let Some(decision) = decision else {
             return Err(refuse(404, "no_route", "no route takes this request"));
         };
@@ -69,22 +114,29 @@ pub(super) fn admit(gateway: &Gateway, session: &mut Session, context: &mut Cont
         // A change retired the endpoint this very moment; the table that did so knows another.
         context.snapshot = gateway.control.live().snapshot();
     };
-    if decision.endpoint.is_none() {
-        context.failure = Some(Failure::NoEndpoint);
-        return Err(refuse(503, "no_endpoint", "no endpoint can take this request at the moment"));
-    }
-    if decision.member != decision.chosen {
-        context.failure = Some(Failure::NoEndpoint);
+    if !decision.waits && context.tries.count == 0 {
+        context.watch(now_ms);
     }
     if let Some(timeout) = context.route().and_then(|r| r.timeout) {
-        let deadline_ms = now_ms.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let deadline_ms = context.arrived_ms.saturating_add(timeout_ms);
         context.deadline_ms = Some(deadline_ms);
         exchange.set_deadline_ms(deadline_ms);
     }
-    if let Some(pool) = context.pool() {
-        pool.cell.budget.request(now_ms);
+    let none = decision.endpoint.is_none() && !decision.waits;
+    if context.tries.count == 0 {
+        let failed = none || decision.member != decision.chosen;
+        context.failure = failed.then_some(Failure::NoEndpoint);
+    }
+    if none {
+        return Err(refuse(503, "no_endpoint", "no endpoint can take this request at the moment"));
     }
     Ok(())
+}
+
+fn host(head: &RequestHeader) -> Cow<'_, str> {
+    let host = head.headers.get(http::header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    normalise_host(host)
 }
 
 fn content_length(head: &RequestHeader) -> Option<u64> {

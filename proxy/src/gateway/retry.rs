@@ -102,6 +102,7 @@ pub(super) fn detail(context: &Context, status: u16, code: &'static str) -> Stri
         "upstream_reset" => "the upstream closed the connection before its answer was complete",
         "upstream_timeout" => "the upstream did not answer in time",
         "upstream_protocol" => "the upstream's answer was not valid HTTP",
+        "overloaded" => "too much is asked for at the moment",
         "no_endpoint" => "no endpoint can take this request at the moment",
         "body_too_large" => "the request body is too large",
         "request_timeout" => "the request did not arrive in time",

@@ -19,7 +19,7 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
     UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
@@ -97,6 +97,19 @@ impl ClientStream {
             self.unread = BytesMut::new();
         }
         self.socket().readable().await
+    }
+
+    /// Resolves when the client has gone, or has closed its side, which counts the same; reads nothing.
+    pub(crate) async fn closed(&self) {
+        const LOOK_EVERY: Duration = Duration::from_millis(100);
+        let mut byte = [0];
+        while let Ok(1..) = self.socket().peek(&mut byte).await {
+            // Bytes wait to be read, so the socket would not wake anyone for a close behind them.
+            match self.socket().ready(Interest::READABLE).await {
+                Ok(ready) if !ready.is_read_closed() => tokio::time::sleep(LOOK_EVERY).await,
+                _ => return,
+            }
+        }
     }
 
     /// Sends a last answer and closes, so that the client can still read it.

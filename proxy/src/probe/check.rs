@@ -1,19 +1,17 @@
 //! One check of one endpoint, over a connection of its own.
 
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{Either, select};
-use http_body_util::Empty;
-use hyper_util::rt::TokioIo;
+use tidegate_admin::ask::{self, Limits};
 use tidegate_core::config::Health;
 use tidegate_core::validate::status::StatusSet;
-use tokio::net::TcpStream;
 
 /// A check, compiled: a request for `http`, nothing for `tcp`.
 pub(super) struct Check {
     address: SocketAddr,
+    within: Duration,
     http: Option<Http>,
 }
 
@@ -33,21 +31,23 @@ impl Check {
             headers: health.headers.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             passing: health.status.parse().expect("validated: statuses"),
         });
-        Self { address, http }
+        Self { address, within: health.timeout.0, http }
     }
 
     /// What was seen: good, or bad.
     pub(super) async fn run(&self) -> Result<String, String> {
-        let socket = TcpStream::connect(self.address).await.map_err(|e| format!("cannot connect: {e}"))?;
         match &self.http {
-            None => Ok("connected".into()),
-            Some(http) => http.run(socket).await,
+            None => {
+                let connected = ask::connect(self.address, self.within).await;
+                connected.map(|()| "connected".into()).map_err(|error| error.to_string())
+            }
+            Some(http) => http.run(self.address, self.within).await,
         }
     }
 }
 
 impl Http {
-    async fn run(&self, socket: TcpStream) -> Result<String, String> {
+    async fn run(&self, address: SocketAddr, within: Duration) -> Result<String, String> {
         let mut request = http::Request::get(self.path.as_str())
             .header(http::header::HOST, self.host.as_str())
             .header(http::header::USER_AGENT, concat!("tidegate-health/", env!("CARGO_PKG_VERSION")))
@@ -55,19 +55,10 @@ impl Http {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let request = request.body(Empty::<Bytes>::new()).map_err(|e| format!("cannot ask: {e}"))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
-            .await
-            .map_err(|e| format!("cannot ask: {e}"))?;
-        let answer = pin!(sender.send_request(request));
-        let answer = match select(answer, pin!(connection)).await {
-            Either::Left((answer, _)) => answer,
-            // The connection is over, but may have brought the answer with its end.
-            Either::Right((_, answer)) => answer.await,
-        };
-        let answer = answer.map_err(|e| format!("no answer: {e}"))?;
-        let status = answer.status();
-        let seen = format!("status {status}");
-        if self.passing.contains(status.as_u16()) { Ok(seen) } else { Err(seen) }
+        let request = request.body(Bytes::new()).map_err(|error| format!("cannot be asked: {error}"))?;
+        let limits = Limits { within, body_bytes: 0 };
+        let answer = ask::at(address, request, limits).await.map_err(|error| error.to_string())?;
+        let seen = format!("status {}", answer.status);
+        if self.passing.contains(answer.status.as_u16()) { Ok(seen) } else { Err(seen) }
     }
 }

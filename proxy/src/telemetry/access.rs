@@ -10,7 +10,7 @@ use tidegate_core::config::OnOff;
 use tidegate_core::snapshot::Snapshot;
 
 use super::Sink;
-use crate::context::{CLIENT_GONE, Context};
+use crate::context::Context;
 
 /// A client's words are cut to so many bytes.
 const MAX_TEXT: usize = 2_048;
@@ -42,6 +42,9 @@ pub(super) struct Line {
     attempts: u32,
     failure: Option<&'static str>,
     error: Option<&'static str>,
+    /// The rollout that counts the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<u64>,
     generation: u64,
 }
 
@@ -93,6 +96,7 @@ fn refused_line(peer: SocketAddr, status: u16, error: &'static str, generation: 
         attempts: 0,
         failure: None,
         error: Some(error),
+        rollout: None,
         generation,
     }
 }
@@ -116,7 +120,7 @@ fn line(session: &Session, context: &Context) -> Line {
         method: head.method.to_string(),
         host: text(host),
         path: text(head.uri.path().as_bytes()),
-        status: if context.status == 0 { CLIENT_GONE } else { context.status },
+        status: context.status_told(),
         bytes: session.body_bytes_sent(),
         duration_ms: (context.started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
         route: context.route().map(|r| Arc::clone(&r.name)),
@@ -127,6 +131,7 @@ fn line(session: &Session, context: &Context) -> Line {
         attempts: context.tries.count,
         failure: context.failure.map(tidegate_core::record::Failure::as_str),
         error: context.error_code,
+        rollout: context.split().filter(|s| s.watch.is_some()).and_then(|s| Some(s.rollout.as_ref()?.id)),
         generation: context.snapshot.generation,
     }
 }
