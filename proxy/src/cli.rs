@@ -20,9 +20,11 @@ mod paint;
 mod progress;
 mod restore;
 mod revert;
+mod rollout;
 mod screen;
 mod serve;
 mod shift;
+mod simulate;
 mod status;
 mod table;
 mod undrain;
@@ -65,12 +67,14 @@ enum Command {
     Shift(shift::Arguments),
     Cutover(cutover::Arguments),
     Revert(revert::Arguments),
+    Rollout(rollout::Arguments),
     Drain(drain::Arguments),
     Undrain(undrain::Arguments),
     Explain(explain::Arguments),
     History(history::Arguments),
     Restore(restore::Arguments),
     Events(events::Arguments),
+    Simulate(simulate::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -99,6 +103,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Run(arguments) => return serve::run(&arguments),
         Command::Check(arguments) => return check::run(&arguments),
         Command::Demo(arguments) => return demo::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments)?,
         Command::Completions(arguments) => completions::run(&arguments)?,
         Command::Man(arguments) => man::run(&arguments)?,
         other => calls(other)?,
@@ -115,6 +120,7 @@ async fn calls(command: Command) -> Result<(), Failure> {
         Command::Shift(arguments) => shift::run(&arguments).await,
         Command::Cutover(arguments) => cutover::run(&arguments).await,
         Command::Revert(arguments) => revert::run(&arguments).await,
+        Command::Rollout(arguments) => rollout::run(&arguments).await,
         Command::Drain(arguments) => drain::run(&arguments).await,
         Command::Undrain(arguments) => undrain::run(&arguments).await,
         Command::Explain(arguments) => explain::run(&arguments).await,
@@ -124,6 +130,7 @@ async fn calls(command: Command) -> Result<(), Failure> {
         Command::Run(_)
         | Command::Check(_)
         | Command::Demo(_)
+        | Command::Simulate(_)
         | Command::Completions(_)
         | Command::Man(_) => Ok(()),
     }
@@ -150,11 +157,14 @@ mod tests {
 
     #[test]
     fn every_command_and_flag_says_what_it_is_for() {
-        for command in Arguments::command().get_subcommands() {
+        let command = Arguments::command();
+        let mut commands: Vec<_> = command.get_subcommands().collect();
+        while let Some(command) = commands.pop() {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             for argument in command.get_arguments() {
                 assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
             }
+            commands.extend(command.get_subcommands());
         }
     }
 

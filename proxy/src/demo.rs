@@ -6,6 +6,8 @@
 //! snapshot, so that a change made in another terminal is on the next line; what was seen is counted
 //! by the visitors alone, from the version that answered.
 //!
+//! The canary can be broken while a rollout moves the visitors to it, to see the guard stop it.
+//!
 //! The shop and the visitors have a runtime of their own. [`Running`] brings its own, too, and blocks
 //! while it starts and stops, so it is never called from within one.
 
@@ -64,6 +66,7 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode, Failure> {
     let places = Places {
         proxy: running.listeners().first().map_or(listen, |(_, address)| *address),
         admin: running.admin_address(),
+        canary: shop[1].address,
         taken,
         program: advice::program(),
     };

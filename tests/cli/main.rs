@@ -2,6 +2,7 @@
 //! programs and people have come to rely on. Nothing here needs a Tidegate that runs already.
 
 mod demo;
+mod simulate;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -136,6 +137,13 @@ fn wrong_usage_exits_with_2_and_says_why() {
         (&["explain", "/checkout"], "with its host"),
         (&["explain", "http://shop/", "-H", "alice"], "NAME: VALUE"),
         (&["status", "--json", "--text"], "cannot be used with"),
+        (&["rollout"], "Usage:"),
+        (&["rollout", "start"], "SPLIT"),
+        (&["rollout", "start", "shop", "--pool", "stable"], "cannot be used with"),
+        (&["rollout", "start", "shop", "--watch", "--dry-run"], "cannot be used with"),
+        (&["rollout", "promote", "--pool", "stable"], "--pool"),
+        (&["rollout", "watch", "shop", "--interval", "1ms"], "at least 100ms"),
+        (&["cutover", "shop", "canary", "--bake", "soon"], "not a duration"),
         (&["status", "--admin", "https://127.0.0.1:9900"], "plain HTTP"),
         (&["completions", "tcsh"], "possible values"),
     ] {
@@ -163,6 +171,14 @@ fn nobody_there_exits_with_3_for_every_command_that_calls() {
         &["explain", "http://shop/"],
         &["history"],
         &["restore", "7"],
+        &["rollout", "start", "shop"],
+        &["rollout", "start", "--pool", "stable", "--watch"],
+        &["rollout", "status", "shop"],
+        &["rollout", "watch", "shop"],
+        &["rollout", "pause", "shop"],
+        &["rollout", "resume", "--pool", "stable"],
+        &["rollout", "promote", "shop", "--full"],
+        &["rollout", "abort", "shop"],
         &["events"],
     ] {
         let ran = run(tidegate(words).env("TIDEGATE_ADMIN", &admin));
@@ -189,7 +205,9 @@ fn help_and_version_exit_with_0() {
     assert_eq!((ran.code, ran.out), (0, format!("tidegate {}\n", env!("CARGO_PKG_VERSION"))));
     let ran = run(&mut tidegate(&["--help"]));
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
-    for command in ["run", "check", "demo", "status", "shift", "cutover", "revert", "drain", "undrain"] {
+    for command in
+        ["run", "check", "demo", "status", "shift", "cutover", "revert", "rollout", "drain", "undrain"]
+    {
         assert!(ran.out.contains(&format!("\n  {command} ")), "{command} in\n{}", ran.out);
     }
     assert!(ran.out.contains("Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 cannot reach"));
@@ -200,6 +218,7 @@ fn completions_and_man_pages_are_made() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ran = run(&mut tidegate(&["completions", shell]));
         assert_eq!((ran.code, ran.out.contains("cutover")), (0, true), "{shell}");
+        assert!(ran.out.contains("promote"), "{shell}");
     }
     let folder = tempfile::tempdir().expect("a folder");
     let pages = folder.path().join("man");
@@ -209,6 +228,9 @@ fn completions_and_man_pages_are_made() {
     let page = std::fs::read_to_string(pages.join("tidegate-shift.1")).expect("a page");
     assert!(page.contains("TIDEGATE_ADMIN") && !page.contains("secret"), "{page}");
     assert!(pages.join("tidegate.1").is_file());
+    for verb in ["start", "status", "watch", "pause", "resume", "promote", "abort"] {
+        assert!(pages.join(format!("tidegate-rollout-{verb}.1")).is_file(), "{verb}");
+    }
 }
 
 #[test]

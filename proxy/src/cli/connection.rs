@@ -53,6 +53,13 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Whether JSON was asked for, wherever the output goes.
+    pub(crate) fn wants_json(&self) -> bool {
+        self.json
+    }
+}
+
 /// The flags of every change.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Intent {

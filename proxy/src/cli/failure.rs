@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::Value;
 use tidegate_admin::client::ClientError;
+use tidegate_core::validate::Problem;
 
 use super::paint::{Paint, Tone};
+use super::words::plural;
 
 /// Why a command did not do it.
 #[derive(Debug)]
@@ -28,6 +31,15 @@ pub(crate) enum Failure {
         /// What next.
         hint: Option<String>,
     },
+    /// A file is not good.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        problems: Vec<Problem>,
+    },
+    /// Somebody looked away before the end: nothing has failed, and nothing is known to be done.
+    Left(String),
     /// The results could not be printed.
     Output(io::Error),
 }
@@ -55,11 +67,12 @@ impl Failure {
         Self::Usage { what: what.into(), hint: hint.into() }
     }
 
-    /// 1 refused or failed, 2 wrong usage, 3 cannot reach it. Who reads only the first lines is not failed.
+    /// 1 refused or failed, 2 wrong usage, 3 cannot reach it, 130 left by Ctrl-C, as shells have it. Who reads only the first lines is not failed.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Call(error) if error.is_unreachable() => ExitCode::from(3),
             Self::Usage { .. } => ExitCode::from(2),
+            Self::Left(_) => ExitCode::from(130),
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         }
@@ -79,6 +92,12 @@ impl Failure {
             Self::Call(error) => (error.to_string(), advice(error)),
             Self::Usage { what, hint } => (what.clone(), vec![hint.clone()]),
             Self::Other { what, hint } => (what.clone(), hint.iter().cloned().collect()),
+            Self::File { path, problems } => {
+                let number = plural(problems.len() as u64, "problem", "problems");
+                let lines = problems.iter().map(|problem| in_file(path, problem)).collect();
+                (format!("{number} in {}", path.display()), lines)
+            }
+            Self::Left(what) => return format!("{what}\n"),
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return String::new(),
             Self::Output(error) => (format!("cannot print: {error}"), Vec::new()),
         };
@@ -114,6 +133,9 @@ fn refusal(status: u16, problem: &Value) -> Vec<String> {
         404 => advice.push(
             "`tidegate status` shows splits, pools and endpoints, `tidegate history` generations".into(),
         ),
+        409 if problem["detail"].as_str().is_some_and(|detail| detail.contains("\"force\": true")) => {
+            advice.push("on the command line that is --force".into());
+        }
         401 => advice.push("name the file with the token with --token-file (TIDEGATE_TOKEN_FILE)".into()),
         403 => advice.push("use a loopback address, or add the host to admin.allowed_hosts".into()),
         412 => advice.push("somebody changed it meanwhile: look at `tidegate status`, then try again".into()),
@@ -132,6 +154,14 @@ fn one_problem(problem: &Value) -> String {
         line.push_str(hint);
     }
     line
+}
+
+/// A problem with its place, as editors and CI systems read it.
+fn in_file(file: &Path, Problem { path, line, message, hint }: &Problem) -> String {
+    let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+    let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
+    let hint = hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+    format!("{}{line}: {path}{message}{hint}", file.display())
 }
 
 #[cfg(test)]
@@ -177,6 +207,14 @@ mod tests {
                 Failure::Call(ClientError::Refused { status: 412, problem: json!({ "title": "Stale" }) }),
                 "error: Stale\n  → somebody changed it meanwhile: look at `tidegate status`, then try again\n",
             ),
+            (
+                Failure::Call(ClientError::Refused {
+                    status: 409,
+                    problem: json!({ "detail": "it runs; abort it, or send \"force\": true" }),
+                }),
+                "error: it runs; abort it, or send \"force\": true\n  → on the command line that is --force\n",
+            ),
+            (Failure::Left("it goes on".into()), "it goes on\n"),
             (Failure::new("no such file", "write one"), "error: no such file\n  → write one\n"),
             (Failure::Output(io::ErrorKind::BrokenPipe.into()), ""),
         ];

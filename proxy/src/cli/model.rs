@@ -67,6 +67,22 @@ pub(crate) struct Split {
     #[serde(rename = "override")]
     pub(crate) override_: Option<Override>,
     pub(crate) requests: BTreeMap<String, Requests>,
+    pub(crate) rollout: Option<RolloutSummary>,
+}
+
+/// A split's rollout in a few words.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RolloutSummary {
+    pub(crate) state: String,
+}
+
+impl Split {
+    /// Whether a rollout decides over it.
+    pub(crate) fn has_active_rollout(&self) -> bool {
+        let state = self.rollout.as_ref().map(|rollout| rollout.state.as_str());
+        matches!(state, Some("running" | "paused" | "baking"))
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -189,6 +205,17 @@ pub(crate) struct Values {
 #[serde(default)]
 pub(crate) struct SplitValue {
     pub(crate) weights: BTreeMap<String, u64>,
+    pub(crate) rollout: Option<RolloutValue>,
+}
+
+/// How a rollout was.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RolloutValue {
+    pub(crate) id: u64,
+    pub(crate) state: String,
+    pub(crate) step: usize,
+    pub(crate) percent: f64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -197,4 +224,15 @@ pub(crate) struct PoolValue {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) draining: bool,
     pub(crate) draining_endpoints: Vec<String>,
+    pub(crate) rollout: Option<PoolRolloutValue>,
+}
+
+/// How a pool's rollout was.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PoolRolloutValue {
+    pub(crate) id: u64,
+    pub(crate) strategy: String,
+    pub(crate) state: String,
+    pub(crate) endpoints: BTreeMap<String, String>,
 }

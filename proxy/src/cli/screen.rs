@@ -44,6 +44,11 @@ impl Screen {
     }
 }
 
+/// Draws a page on a terminal over the one before: from the top, and away with what was longer; no flicker.
+pub(crate) fn redraw(page: &str) -> Result<(), Failure> {
+    print(&format!("\x1b[H{}\x1b[J", page.replace('\n', "\x1b[K\n")))
+}
+
 /// Prints text as it is, at once.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();

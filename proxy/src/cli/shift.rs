@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
 use tidegate_core::units::{MAX_WEIGHT, Span, is_name};
 
 use super::connection::{Connection, Intent};
@@ -22,6 +23,9 @@ pub(super) struct Arguments {
     /// Let the file's weights return after this time.
     #[arg(long, value_name = "TIME")]
     ttl: Option<Span>,
+    /// Abort a rollout that decides over the weights.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     intent: Intent,
     #[command(flatten)]
@@ -35,7 +39,8 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let before = Before::of(&arguments.connection, &arguments.split).await?;
     let weights = shifted(&before.split().weights, &arguments.weights);
     let ttl = arguments.ttl.map(|ttl| ttl.to_string());
-    before.put(&weights, ttl, &arguments.intent).await
+    let more = [("ttl", ttl.map(Value::from)), ("force", arguments.force.then_some(true.into()))];
+    before.put(&weights, more, &arguments.intent).await
 }
 
 fn named_twice(named: &[(String, u64)]) -> Option<&str> {

@@ -4,18 +4,19 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_admin::client::Client;
+use tidegate_admin::client::{Client, ClientError, segment};
 use tidegate_core::units::Span;
 
 use super::connection::Connection;
 use super::failure::Failure;
 use super::model::{self, Pools, Split, Splits, Status};
 use super::paint::{Paint, Tone};
-use super::screen::{Format, Screen, print, print_json_line};
+use super::rollout::{self, Rollout};
+use super::screen::{Format, Screen, print, print_json_line, redraw};
 use super::table::{Align, Cell, Table, cell};
 use super::words::{Clock, count, percent, plural, roughly};
 
-/// Show listeners, splits and pools.
+/// Show listeners, splits, rollouts and pools.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Show it again and again, until Ctrl-C; as JSON, a line each time.
@@ -62,7 +63,25 @@ async fn ask(client: &Client) -> Result<Value, Failure> {
     let status = client.get("/v1/status").await?.body;
     let splits = client.get("/v1/splits").await?.body;
     let pools = client.get("/v1/pools").await?.body;
-    Ok(json!({ "status": status, "splits": splits["splits"], "pools": pools["pools"] }))
+    let rollouts = rollouts(client, &splits).await?;
+    Ok(json!({
+        "status": status, "splits": splits["splits"], "pools": pools["pools"], "rollouts": rollouts
+    }))
+}
+
+/// The rollouts that have not ended.
+async fn rollouts(client: &Client, splits: &Value) -> Result<Vec<Value>, Failure> {
+    let splits: Splits = model::read(splits)?;
+    let mut rollouts = Vec::new();
+    for split in splits.splits.iter().filter(|split| split.has_active_rollout()) {
+        match client.get(&format!("/v1/splits/{}/rollout", segment(&split.name))).await {
+            Ok(answer) => rollouts.push(answer.body),
+            // Gone in between, with its split.
+            Err(ClientError::Refused { status: 404, .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(rollouts)
 }
 
 fn refresh(screen: Screen, seen: Result<&Value, &Failure>) -> Result<(), Failure> {
@@ -75,23 +94,29 @@ fn refresh(screen: Screen, seen: Result<&Value, &Failure>) -> Result<(), Failure
         (Format::Text, Ok(answer)) => page(answer, screen.paint)?,
         (Format::Text, Err(failure)) => failure.render(screen.paint),
     };
-    // Home, the page, and away with what was longer before: no flicker.
-    let lines = text.replace('\n', "\x1b[K\n");
-    if screen.is_terminal { print(&format!("\x1b[H{lines}\x1b[J")) } else { print(&(text + "\n")) }
+    if screen.is_terminal { redraw(&text) } else { print(&(text + "\n")) }
 }
 
 fn page(answer: &Value, paint: Paint) -> Result<String, Failure> {
     let status: Status = model::read(&answer["status"])?;
     let splits: Splits = model::read(answer)?;
     let pools: Pools = model::read(answer)?;
-    Ok(render(&status, &splits, &pools, &Clock::system(), paint))
+    let rollouts: Vec<Rollout> = model::read(&answer["rollouts"])?;
+    Ok(render((&status, &splits, &pools, &rollouts), &Clock::system(), paint))
 }
 
-fn render(status: &Status, splits: &Splits, pools: &Pools, clock: &Clock, paint: Paint) -> String {
+/// Everything there is to show.
+type Seen<'a> = (&'a Status, &'a Splits, &'a Pools, &'a [Rollout]);
+
+fn render((status, splits, pools, rollouts): Seen<'_>, clock: &Clock, paint: Paint) -> String {
     let mut text = head(status, clock, paint);
     if !splits.splits.is_empty() {
         text.push('\n');
         text.push_str(&split_table(splits, clock).render(paint));
+    }
+    if !rollouts.is_empty() {
+        text.push('\n');
+        text.push_str(&rollout::table(rollouts).render(paint));
     }
     if !pools.pools.is_empty() {
         text.push('\n');
@@ -154,8 +179,11 @@ fn split_table(splits: &Splits, clock: &Clock) -> Table {
 /// Where the weights came from: `file`, or who put them and what the file says.
 fn source(split: &Split, clock: &Clock) -> Cell {
     let Some(put) = &split.override_ else { return split.source.as_str().into() };
-    let mut text = format!("{} by {}", split.source, put.actor);
-    if let Some(reason) = &put.reason {
+    // What a rollout does, and why, is told of the rollout.
+    let by_rollout = split.source == "rollout";
+    let by = if by_rollout { String::new() } else { format!(" by {}", put.actor) };
+    let mut text = format!("{}{by}", split.source);
+    if let Some(reason) = put.reason.as_ref().filter(|_| !by_rollout) {
         let _ = write!(text, ", {reason:?}");
     }
     let file: Vec<String> =

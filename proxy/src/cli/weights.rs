@@ -41,10 +41,10 @@ impl Before {
     pub(crate) async fn put(
         &self,
         weights: &BTreeMap<String, u64>,
-        ttl: Option<String>,
+        more: [(&'static str, Option<Value>); 2],
         intent: &Intent,
     ) -> Result<(), Failure> {
-        let body = intent.body([("weights", Some(json!(weights))), ("ttl", ttl.map(Value::from))]);
+        let body = intent.body(more.into_iter().chain([("weights", Some(json!(weights)))]));
         let path = intent.path(&format!("{}/weights", self.path));
         let answer = self.client.put(&path, &body, self.etag.as_deref()).await?;
         self.show(&answer.body, intent.dry_run)

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{Paint, Tone};
 
-use super::setup::{SPLIT, VISITOR_HEADER};
-use super::shop::{CANARY, STABLE};
+use super::setup::{SPLIT, STEPS, VISITOR_HEADER};
+use super::shop::{BROKEN, CANARY, STABLE};
 use super::visitors::{REQUESTS_PER_SECOND, VISITORS};
 
 /// Where everything is.
@@ -17,6 +17,8 @@ pub(super) struct Places {
     pub(super) proxy: SocketAddr,
     /// Where the admin API listens.
     pub(super) admin: String,
+    /// Where the canary itself listens.
+    pub(super) canary: SocketAddr,
     /// Whether the proxy's usual port was taken.
     pub(super) taken: bool,
     /// What to type to run this program.
@@ -28,7 +30,7 @@ const USUAL_ADMIN: &str = "127.0.0.1:9900";
 
 /// The top of the screen.
 pub(super) fn welcome(places: &Places, paint: Paint) -> String {
-    let Places { proxy, admin, taken, program } = places;
+    let Places { proxy, admin, canary: port, taken, program } = places;
     let (stable, canary) = (STABLE.name, CANARY.name);
     let mut text = format!(
         "{}\n{REQUESTS_PER_SECOND} requests a second from {VISITORS} visitors, each known by its {VISITOR_HEADER}, \
@@ -40,12 +42,16 @@ pub(super) fn welcome(places: &Places, paint: Paint) -> String {
     let _ = writeln!(text, "{}", paint.strong("Try in another terminal:"));
     let flag = if admin == USUAL_ADMIN { String::new() } else { format!(" --admin http://{admin}") };
     let url = format!("http://{proxy}/ -H '{VISITOR_HEADER}: alice'");
+    let guarded = format!("all of them, guarded: {STEPS}");
     let tries = [
         (format!("{program} shift {SPLIT} {stable}=50 {canary}=50{flag}"), "half of the visitors"),
         (format!("{program} explain {url}{flag}"), "where alice goes, and why"),
         (format!("{program} drain {canary}{flag}"), "its visitors go to the other"),
         (format!("{program} undrain {canary}{flag}"), "and come back, the same ones"),
         (format!("{program} revert {SPLIT}{flag}"), "the weights before the last change"),
+        (format!("{program} rollout start {SPLIT} --watch{flag}"), &guarded),
+        (format!("curl 'http://{port}/break?rate={BROKEN}'"), "meanwhile: it fails, and the guard stops it"),
+        (format!("curl http://{port}/mend"), "it is good again: start another"),
         (format!("{program} status --watch{flag}"), "everything at a glance"),
         (format!("curl -i {url}"), "be alice"),
         (format!("curl http://{admin}/v1/splits/{SPLIT}"), "the API, as JSON"),
@@ -89,6 +95,7 @@ mod tests {
         let mut places = Places {
             proxy: ([127, 0, 0, 1], 8080).into(),
             admin: USUAL_ADMIN.into(),
+            canary: ([127, 0, 0, 1], 9002).into(),
             taken: false,
             program: "tidegate".into(),
         };
@@ -98,6 +105,9 @@ mod tests {
             "  tidegate explain http://127.0.0.1:8080/ -H 'x-user-id: alice' ",
             "  tidegate drain canary ",
             "  tidegate revert shop ",
+            "  tidegate rollout start shop --watch ",
+            "  curl 'http://127.0.0.1:9002/break?rate=0.2' ",
+            "  curl http://127.0.0.1:9002/mend ",
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }

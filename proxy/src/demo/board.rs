@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tidegate_admin::Control;
+use tidegate_core::rollout::{Rollout, Status};
 use tidegate_core::snapshot::Snapshot;
 
 use crate::cli::words::{count, percent, plural, roughly};
@@ -38,6 +39,8 @@ struct Row {
     pool: String,
     asked: Option<f64>,
     drains: bool,
+    /// How its rollout is, where it is the candidate.
+    rollout: Option<String>,
     seen: Seen,
 }
 
@@ -92,6 +95,7 @@ fn rows(snapshot: &Snapshot, mut seen: BTreeMap<Option<String>, Seen>) -> Vec<Ro
             pool: member.name.to_string(),
             asked: Some(share),
             drains: snapshot.pool(member.pool).draining.is_some(),
+            rollout: split.rollout.as_deref().and_then(|rollout| rollout_note(rollout, &member.name, share)),
             seen: seen.remove(&Some(member.name.to_string())).unwrap_or_default(),
         }));
     }
@@ -101,9 +105,27 @@ fn rows(snapshot: &Snapshot, mut seen: BTreeMap<Option<String>, Seen>) -> Vec<Ro
         pool: version.unwrap_or_else(|| "(no pool)".into()),
         asked: None,
         drains: false,
+        rollout: None,
         seen,
     }));
     rows
+}
+
+/// How a rollout is, told of its candidate; the end of one for as long as its share stays as it was then.
+fn rollout_note(rollout: &Rollout, pool: &str, share: f64) -> Option<String> {
+    if rollout.plan.candidate != pool {
+        return None;
+    }
+    let state = rollout.status().as_str();
+    let step = format!("step {} of {}", rollout.step, rollout.steps().len());
+    match rollout.status() {
+        Status::Running => Some(format!("rollout: {step}")),
+        Status::Paused => Some(format!("rollout: {step}, paused by {}", rollout.paused.as_ref()?.by)),
+        Status::Baking => Some("rollout: baking".into()),
+        Status::Succeeded => (share > 0.99).then(|| format!("rollout {state}")),
+        Status::Aborted => (share == 0.0)
+            .then(|| format!("rollout {state} by {}", rollout.ended.as_ref().map_or("?", |e| &e.1.by))),
+    }
 }
 
 fn table(rows: &[Row]) -> Table {
@@ -119,10 +141,10 @@ fn table(rows: &[Row]) -> Table {
         ("", Align::Left),
     ]);
     for row in rows {
-        let note = if row.drains {
-            cell("drains: its visitors go to the other", Tone::Warn)
-        } else {
-            Cell::default()
+        let note = match &row.rollout {
+            _ if row.drains => cell("drains: its visitors go to the other", Tone::Warn),
+            Some(rollout) => cell(rollout, Tone::Warn),
+            None => Cell::default(),
         };
         table.row([
             cell(&row.pool, Tone::Strong),
@@ -152,7 +174,11 @@ fn lines(second: u64, rows: &[Row]) -> String {
             row.seen.errors,
             ms(&row.seen, row.seen.p50_us),
             ms(&row.seen, row.seen.p99_us),
-            if row.drains { "  drains" } else { "" },
+            match &row.rollout {
+                _ if row.drains => "  drains".to_owned(),
+                Some(rollout) => format!("  {rollout}"),
+                None => String::new(),
+            },
         );
     }
     text

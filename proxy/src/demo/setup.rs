@@ -12,6 +12,8 @@ const LISTEN_PORT: u16 = 8080;
 
 /// The name of the split.
 pub(super) const SPLIT: &str = "shop";
+/// The steps of its rollout, as they are told.
+pub(super) const STEPS: &str = "5 %, 25 %, 50 %, 100 %";
 /// The header that holds a visitor's id.
 pub(super) const VISITOR_HEADER: &str = "x-user-id";
 
@@ -46,6 +48,8 @@ pub(super) fn listen_address() -> (SocketAddr, bool) {
 /// What an operator would have written.
 pub(super) fn config_text(listen: SocketAddr, admin: SocketAddr, shop: &[Version; 2]) -> String {
     let [stable, canary] = shop.each_ref().map(|version| (version.name, version.address));
+    // Short enough to be watched, and with a bound on failures that holds where the baseline has no
+    // traffic left to be compared with.
     // The fallback is written out, so that either version can be drained at any weights.
     format!(
         r#"
@@ -72,11 +76,26 @@ weights = {{ {} = 95, {} = 5 }}
 key = ["header:{VISITOR_HEADER}"]
 fallback = ["{}", "{}"]
 
+[splits.{SPLIT}.rollout]
+baseline = "{}"
+candidate = "{}"
+steps = [
+  {{ percent = 5, hold = "15s" }},
+  {{ percent = 25, hold = "15s" }},
+  {{ percent = 50, hold = "15s" }},
+  {{ percent = 100, hold = "15s" }},
+]
+min_requests = 50
+bake = "30s"
+
+[splits.{SPLIT}.rollout.guard]
+max_failure_rate = 0.02
+
 [[routes]]
 name = "shop"
 split = "{SPLIT}"
 "#,
-        stable.0, stable.1, canary.0, canary.1, stable.0, canary.0, stable.0, canary.0
+        stable.0, stable.1, canary.0, canary.1, stable.0, canary.0, stable.0, canary.0, stable.0, canary.0
     )
 }
 
@@ -94,6 +113,9 @@ mod tests {
         let config = read(&config_text(loopback(0), loopback(9900), &shop), &|_| None).expect("good");
         let weights: Vec<_> = config.splits[SPLIT].weights.iter().map(|(p, w)| (p.as_str(), *w)).collect();
         assert_eq!(weights, [("canary", 5), ("stable", 95)]);
+        let plan = config.splits[SPLIT].rollout.as_ref().expect("a plan");
+        let steps: Vec<String> = plan.steps.iter().map(|step| format!("{} %", step.percent)).collect();
+        assert_eq!(steps.join(", "), STEPS, "as the advice says");
     }
 
     #[test]

@@ -6,7 +6,8 @@ fn text(answer: &Value) -> String {
     let status = model::read(&answer["status"]).expect("a status");
     let splits = model::read(answer).expect("splits");
     let pools = model::read(answer).expect("pools");
-    render(&status, &splits, &pools, &Clock::fixed(), Paint::plain())
+    let rollouts: Vec<Rollout> = model::read(&answer["rollouts"]).unwrap_or_default();
+    render((&status, &splits, &pools, &rollouts), &Clock::fixed(), Paint::plain())
 }
 
 #[test]
@@ -60,6 +61,38 @@ canary  draining  127.0.0.1:9002       1  down           3            4  connect
 one     ready     no endpoints
 stable  ready     127.0.0.1:9001       2  up             0           12  ok, 1s ago
                   127.0.0.1:9003       1  up             1        1,200
+";
+    assert_eq!(text(&answer), expected);
+}
+
+#[test]
+fn a_rollout_that_runs_has_a_line() {
+    let answer = json!({
+        "status": { "version": "0.1.0", "uptime_seconds": 5, "generation": 9 },
+        "splits": [{
+            "name": "shop", "generation": 9, "weights": { "canary": 5, "stable": 95 },
+            "shares": { "canary": 0.05, "stable": 0.95 }, "configured_weights": { "stable": 1 },
+            "source": "rollout",
+            "override": { "actor": "rollout", "reason": "step 1 has passed", "expires_at": null },
+            "rollout": { "id": 8, "state": "running" },
+        }],
+        "pools": [],
+        "rollouts": [{
+            "split": "shop", "id": 8, "strategy": "canary", "baseline": "stable", "candidate": "canary",
+            "state": "running", "step": 2, "percent": 5.0,
+            "steps": [{ "percent": 1.0 }, { "percent": 5.0 }, { "percent": 100.0 }],
+            "held": { "by": "gate", "why": "step 2 has passed and waits for promote" },
+        }],
+    });
+    let expected = "\
+tidegate 0.1.0  up 5s  generation 9
+
+split  pool    weight   share  requests  failed  source
+shop   canary       5   5.0 %         0       0  rollout; file: stable=1
+       stable      95  95.0 %         0       0
+
+rollout               state
+shop stable → canary  running  step 2 of 3, canary at 5.0 %; held by gate: step 2 has passed and waits for promote
 ";
     assert_eq!(text(&answer), expected);
 }

@@ -7,11 +7,14 @@ use super::*;
 
 fn sample() -> Vec<Row> {
     let seen = |share, per_second, errors| Seen { share, per_second, errors, p50_us: 3_400, p99_us: 10_250 };
-    let row = |pool: &str, asked, drains, seen| Row { pool: pool.into(), asked, drains, seen };
+    let row = |pool: &str, asked, drains, seen| Row { pool: pool.into(), asked, drains, rollout: None, seen };
     vec![
         row("stable", Some(0.95), false, seen(0.948, 284.2, 0)),
         row("canary", Some(0.05), true, seen(0.052, 15.8, 0)),
-        row("green", Some(0.0), false, Seen::default()),
+        Row {
+            rollout: Some("rollout: step 1 of 4".into()),
+            ..row("green", Some(0.0), false, Seen::default())
+        },
         row("(no pool)", None, false, seen(0.0, 1.0, 5)),
     ]
 }
@@ -22,14 +25,14 @@ fn a_line_for_each_pool() {
 pool       share asked  share seen  requests/s  errors  p50 ms  p99 ms
 stable          95.0 %      94.8 %         284       0     3.4    10.2
 canary           5.0 %       5.2 %          16       0     3.4    10.2  drains: its visitors go to the other
-green            0.0 %       0.0 %           0       0       –       –
+green            0.0 %       0.0 %           0       0       –       –  rollout: step 1 of 4
 (no pool)            –       0.0 %           1       5     3.4    10.2
 ";
     assert_eq!(table(&sample()).render(Paint::plain()), expected);
     // Not continued with a backslash, which would eat the first spaces.
     let expected = "   7s  stable     asked   95.0 %  seen   94.8 %   284 requests/s    0 errors  p50   3.4 ms  p99  10.2 ms
    7s  canary     asked    5.0 %  seen    5.2 %    16 requests/s    0 errors  p50   3.4 ms  p99  10.2 ms  drains
-   7s  green      asked    0.0 %  seen    0.0 %     0 requests/s    0 errors  p50     – ms  p99     – ms
+   7s  green      asked    0.0 %  seen    0.0 %     0 requests/s    0 errors  p50     – ms  p99     – ms  rollout: step 1 of 4
    7s  (no pool)  asked        –  seen    0.0 %     1 requests/s    5 errors  p50   3.4 ms  p99  10.2 ms
 ";
     assert_eq!(lines(7, &sample()), expected);
