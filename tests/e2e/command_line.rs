@@ -47,8 +47,11 @@ async fn commands_change_what_is_in_force() {
     ends(&tidegate.command(&["undrain", "stable", &endpoint]).await, 0);
     let history = api.get("/v1/history").await.ok();
     let entries = history["history"].as_array().unwrap();
-    let first =
-        entries.iter().rev().find(|entry| entry["after"].to_string().contains("60")).expect("the shift");
+    let first = entries
+        .iter()
+        .rev()
+        .find(|entry| entry["after"].to_string().contains("\"stable\":60"))
+        .expect("the shift");
     ends(&tidegate.command(&["shift", "shop", "stable=1", "canary=1"]).await, 0);
     ends(&tidegate.command(&["restore", &first["generation"].to_string()]).await, 0);
     assert_eq!(api.weights("shop").await, json!({ "stable": 60, "canary": 40 }));

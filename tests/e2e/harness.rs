@@ -8,18 +8,24 @@
 pub(crate) mod api;
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod deployer;
+pub(crate) mod events;
+pub(crate) mod hooks;
 pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod nginx;
+pub(crate) mod rollouts;
 pub(crate) mod scripted;
 pub(crate) mod tidegate;
 pub(crate) mod upstream;
+pub(crate) mod visitors;
 pub(crate) mod wire;
 
 use std::time::{Duration, Instant};
 
 pub(crate) use api::Api;
 pub(crate) use client::{Client, Fail, Request, Response};
+pub(crate) use deployer::Deployer;
 pub(crate) use scripted::Scripted;
 pub(crate) use tidegate::Tidegate;
 pub(crate) use upstream::Upstream;

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use crate::golden;
 use crate::harness::client::{ask, raw, sum};
+use crate::harness::hooks::{Answer, Hooks};
 use crate::harness::load::Load;
 use crate::harness::nginx::Nginx;
 use crate::harness::upstream::{black_hole, refusing};
-use crate::harness::{Client, Fail, Request, Upstream, eventually};
+use crate::harness::visitors::{Crowd, Visitors};
+use crate::harness::{Client, Fail, Request, Tidegate, Upstream, config, eventually};
 
 #[tokio::test]
 async fn the_client_tells_a_whole_answer_from_a_lost_or_cut_one() {
@@ -75,6 +77,62 @@ async fn a_load_counts_what_fails() {
     load.flows(100).await;
     let tally = load.stop().await;
     assert!(!tally.failures.is_empty() && tally.of("a") >= 200, "{tally:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn visitors_come_at_their_rate_whoever_hangs() {
+    let upstream = Upstream::start("a").await;
+    let tidegate = Tidegate::start(&config::one_pool(&[&upstream], "", "")).await;
+    let visitors = Visitors::start(tidegate.web(), &Crowd { connections: 192, ..Crowd::of(1000) });
+    visitors.flow(100).await;
+    visitors.take();
+    upstream.behave("fail:100");
+    visitors.flow(2000).await;
+    let tally = visitors.take();
+    println!("{:.0} a second, p99 {:?}, {:?}", tally.rate(), tally.quantile(990), tally.answers);
+    assert!((900.0..1200.0).contains(&tally.rate()), "{}", tally.rate());
+    let failed = tally.errors();
+    assert!((130..270).contains(&failed), "a tenth of 2000: {failed}");
+    assert_eq!((tally.hurt_beside("a"), tally.of("")), (0, 0));
+    assert!(tally.hurt_beside("b") > 100 && tally.first_error.is_some());
+    // What has hung is answered when the upstream is gone, if by an error.
+    upstream.forget();
+    upstream.behave("hang");
+    eventually("a hundred hang", async || (upstream.active() >= 100).then_some(())).await;
+    let (first, last) = upstream.span().unwrap();
+    let rate = upstream.requests() as f64 / (last - first).as_secs_f64();
+    println!("{rate:.0} a second while they hang");
+    assert!(rate > 700.0, "an open loop does not slow down: {rate}");
+    upstream.kill().await;
+    let tally = visitors.stop().await;
+    assert!(tally.errors() > 0);
+}
+
+#[tokio::test]
+async fn times_that_are_drawn_are_exponential() {
+    let upstream = Upstream::start("a").await;
+    upstream.behave("spread:5");
+    let visitors = Visitors::start(upstream.address(), &Crowd::of(400));
+    visitors.flow(400).await;
+    let tally = visitors.stop().await;
+    let [half, most] = [500, 990].map(|of_thousand| tally.quantile(of_thousand));
+    println!("half {half:?}, 99 of 100 {most:?}");
+    assert!(half < Duration::from_millis(9) && most > Duration::from_millis(15), "{half:?} {most:?}");
+}
+
+#[tokio::test]
+async fn hooks_answer_as_told_and_note_who_called() {
+    let hooks = Hooks::start().await;
+    let call = Request::post("/a", b"{\"on\":\"start\"}").header("x-one", "1");
+    assert_eq!(ask(hooks.address(), &call).await.status, 200);
+    hooks.answer("/a", Answer::Status(403));
+    assert_eq!(ask(hooks.address(), &call).await.status, 403);
+    hooks.answer("/a", Answer::after(async |body| if body["on"] == "start" { 204 } else { 500 }));
+    assert_eq!(ask(hooks.address(), &call).await.status, 204);
+    let seen = hooks.called("/a", 3).await;
+    assert_eq!((seen.head.header("x-one"), &seen.body["on"]), (Some("1"), &serde_json::json!("start")));
+    hooks.answer("/a", Answer::Garbage);
+    assert!(matches!(Client::new(hooks.address()).send(&call).await, Err(Fail::Lost(_) | Fail::Cut(_))));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -52,7 +53,7 @@ impl Nginx {
             if TcpStream::connect(address).await.is_ok() {
                 return Some(Self { child, address, _folder: folder });
             }
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+            tokio::time::sleep(Duration::from_millis(25)).await;
         }
         let _ = child.kill();
         let _ = child.wait();
@@ -62,12 +63,30 @@ impl Nginx {
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// End this process, and start another with other directives on its port.
+    pub(crate) async fn replace(&mut self, server: &str) {
+        self.end();
+        // The port may be the kernel's for a moment yet.
+        let end = Instant::now() + super::PATIENCE;
+        *self = loop {
+            if let Some(nginx) = Self::start_on(self.address, server).await {
+                break nginx;
+            }
+            assert!(Instant::now() < end, "nginx is not back on its port");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 

@@ -73,8 +73,31 @@ impl Tidegate {
         this
     }
 
+    /// As [`Self::start_in`], for a process whose disk can be full: see [`Self::fill_disk`].
+    pub(crate) async fn start_fillable(folder: &Path, config: &str) -> Self {
+        fs::write(folder.join("tidegate.toml"), config).unwrap();
+        // A write over the limit is to be an error, as on a full disk, and not the end of the process.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
+        let mut this = Self::spawn_by(command, folder, &[]);
+        let out = this.out.clone();
+        this.until_ready(|| out.json()).await;
+        this
+    }
+
+    /// Whether no file of this process can grow any more.
+    pub(crate) fn fill_disk(&self, is_full: bool) {
+        let (pid, hard) =
+            (i32::try_from(self.child.id()).unwrap(), rlimit::Resource::FSIZE.get_hard().unwrap());
+        let soft = if is_full { 0 } else { hard };
+        rlimit::prlimit(pid, rlimit::Resource::FSIZE, Some((soft, hard)), None).unwrap();
+    }
+
     fn spawn(folder: &Path, variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(BINARY);
+        Self::spawn_by(Command::new(BINARY), folder, variables)
+    }
+
+    fn spawn_by(mut command: Command, folder: &Path, variables: &[(&str, &str)]) -> Self {
         command.args(["run", "--config"]).arg(folder.join("tidegate.toml"));
         command.envs(variables.iter().copied()).env_remove("RUST_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -9,7 +9,7 @@ mod serve;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -32,6 +32,10 @@ pub(crate) struct Shared {
     act: Mutex<Act>,
     healthy: AtomicBool,
     requests: AtomicUsize,
+    /// When the first and the last of them arrived.
+    span: Mutex<Option<(Instant, Instant)>>,
+    /// What has been drawn so far.
+    draws: AtomicU64,
     active: AtomicUsize,
     health_checks: AtomicUsize,
     connections: AtomicUsize,
@@ -40,6 +44,21 @@ pub(crate) struct Shared {
     close_idle: watch::Sender<u64>,
     /// Raised: every connection is reset.
     kill: watch::Sender<u64>,
+}
+
+impl Shared {
+    fn arrived(&self) {
+        let now = Instant::now();
+        let mut span = self.span.lock();
+        *span = Some((span.map_or(now, |(first, _)| first), now));
+        self.requests.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A number from 0 to 1: the same ones in the same order each time, whoever draws.
+    fn draw(&self) -> f64 {
+        let number = super::Dice::new(self.draws.fetch_add(1, Ordering::Relaxed)).next();
+        (number >> 11) as f64 / 9_007_199_254_740_992.0
+    }
 }
 
 impl Upstream {
@@ -52,6 +71,8 @@ impl Upstream {
             act: Mutex::new(Act::Name),
             healthy: AtomicBool::new(true),
             requests: AtomicUsize::new(0),
+            span: Mutex::new(None),
+            draws: AtomicU64::new(0),
             active: AtomicUsize::new(0),
             health_checks: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
@@ -82,9 +103,15 @@ impl Upstream {
         self.shared.requests.load(Ordering::SeqCst)
     }
 
+    /// When the first and the last of these requests arrived.
+    pub(crate) fn span(&self) -> Option<(Instant, Instant)> {
+        *self.shared.span.lock()
+    }
+
     /// Begin to count requests anew.
     pub(crate) fn forget(&self) {
         self.shared.requests.store(0, Ordering::SeqCst);
+        *self.shared.span.lock() = None;
     }
 
     /// Requests that are being answered.

@@ -37,6 +37,10 @@ pub(crate) enum Act {
     Vanish,
     /// `hop`: answer with hop-by-hop headers.
     Hop,
+    /// `fail:100`: of a thousand requests so many get a 500, drawn for each; the others as `name`.
+    Fail(u64),
+    /// `spread:10`: wait a time that is drawn for each, exponential with this mean, then as `name`.
+    Spread(Duration),
 }
 
 impl Act {
@@ -63,6 +67,8 @@ impl Act {
             "early" => Self::Early(status(number())),
             "vanish" => Self::Vanish,
             "hop" => Self::Hop,
+            "fail" => Self::Fail(number()),
+            "spread" => Self::Spread(Duration::from_millis(number())),
             _ => bad(text),
         }
     }

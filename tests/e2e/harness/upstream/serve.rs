@@ -57,7 +57,7 @@ async fn requests(wire: &mut Wire, shared: &Shared) -> Result<Next> {
             answer(wire, shared, status, "health").await?;
             continue;
         }
-        shared.requests.fetch_add(1, Ordering::SeqCst);
+        shared.arrived();
         let _active = Active::new(shared);
         let act = Act::of_target(&target).unwrap_or_else(|| shared.act.lock().clone());
         match perform(wire, shared, &head, act).await? {
@@ -107,10 +107,12 @@ async fn perform(wire: &mut Wire, shared: &Shared, head: &Head, act: Act) -> Res
         Act::Name => answer(wire, shared, 200, &shared.name).await?,
         Act::Echo => answer(wire, shared, 200, &echo(shared, head, length, sum)).await?,
         Act::Status(status) => answer(wire, shared, status, "as told").await?,
-        Act::Delay(time) => {
-            tokio::time::sleep(time).await;
-            answer(wire, shared, 200, &shared.name).await?;
+        Act::Fail(of_thousand) => {
+            let status = if shared.draw() * 1000.0 < of_thousand as f64 { 500 } else { 200 };
+            answer(wire, shared, status, &shared.name).await?;
         }
+        Act::Delay(time) => late(wire, shared, time).await?,
+        Act::Spread(mean) => late(wire, shared, mean.mul_f64(-(1.0 - shared.draw()).ln())).await?,
         Act::Vanish => {
             answer(wire, shared, 200, &shared.name).await?;
             return Ok(Next::Close);
@@ -151,6 +153,11 @@ async fn answer(wire: &mut Wire, shared: &Shared, status: u16, body: &str) -> Re
         _ => format!("{line}\r\ncontent-length: {length}\r\n\r\n{body}"),
     };
     wire.write(answer.as_bytes()).await
+}
+
+async fn late(wire: &mut Wire, shared: &Shared, time: std::time::Duration) -> Result<()> {
+    tokio::time::sleep(time).await;
+    answer(wire, shared, 200, &shared.name).await
 }
 
 fn echo(shared: &Shared, head: &Head, length: usize, sum: Sum) -> String {
