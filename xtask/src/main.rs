@@ -7,6 +7,7 @@
 
 mod deny;
 mod exec;
+mod guard_cost;
 mod steps;
 mod tidy;
 mod tools;
@@ -25,6 +26,8 @@ cargo xtask <command>
   deny     only licences, bans, sources, and advisories when their database can be fetched
   setup    only what the tests need beside cargo (nginx, rustfmt, clippy, cargo-deny)
   bench    criterion benches; further arguments go to them (cargo xtask bench -- decide)
+  guard-cost   what a running guard adds to the CPU time of a request (Linux); --null measures the noise,
+               --rounds N, --requests N and --connections N its size, --binary PATH takes another build
 ";
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         "deny" => deny_steps(&mut steps),
         "setup" => setup(&mut steps),
         "bench" => steps.run("bench", || bench(&rest)),
+        "guard-cost" => guard_cost::run(&mut steps, &rest),
         _ => {
             eprint!("{HELP}");
             return ExitCode::from(2);
