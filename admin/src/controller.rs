@@ -19,7 +19,6 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use tidegate_core::change::{Change, Now, Rejected, Request};
-use tidegate_core::guard::LEAST_TIMED;
 use tidegate_core::ledger::{FailedRequest, Ledger, Place, Side};
 use tidegate_core::pool::Pool;
 use tidegate_core::rollout::{
@@ -201,7 +200,11 @@ impl Running {
         for place in stuck {
             watch.ledger.note_failure(|| stuck_request(table, candidate, place, now.wall_ms));
         }
-        freeze_ratio_limit(rollout, watch);
+        if let Some(latency) = &rollout.plan.guard.latency
+            && let Some(ratio) = latency.ratio
+        {
+            watch.ledger.freeze_ratio_limit(latency.quantile, ratio);
+        }
         let answer = self.asking.as_ref().and_then(Asking::answer);
         let settings = rollout.guard_settings(split.is_keyed());
         let seen = Seen {
@@ -300,16 +303,6 @@ fn stuck_request(table: &Snapshot, pool: &Pool, place: Place, wall_ms: u64) -> F
         endpoint: endpoint.map(|endpoint| endpoint.address().to_string()),
         request_id: String::new(),
     }
-}
-
-/// Sets what counts as slow beside the baseline until the next tick.
-fn freeze_ratio_limit(rollout: &Rollout, watch: &Watch) {
-    let Some(latency) = &rollout.plan.guard.latency else { return };
-    let Some(ratio) = latency.ratio else { return };
-    let known = watch.ledger.timed(Side::Baseline) >= LEAST_TIMED;
-    let quantile_us = watch.ledger.quantile_us(Side::Baseline, latency.quantile).filter(|_| known);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; never negative")]
-    watch.ledger.set_ratio_limit_us(quantile_us.map(|us| (us as f64 * ratio).ceil() as u64));
 }
 
 fn quantiles(ledger: &Ledger, side: Side) -> Quantiles {

@@ -4,9 +4,8 @@
 //! `held.why` of the rollout, so nothing secret is in them, and nothing that the other side could
 //! forge a log line with. Redirects are not followed, since the token would go where nobody said.
 //!
-//! Called by the controller, which decides when to try again; [`backoff`] says how long to wait.
+//! Called by the controller, which decides when to try again; [`tidegate_core::backoff`] says how long to wait.
 
-pub(crate) mod backoff;
 #[cfg(test)]
 mod tests;
 

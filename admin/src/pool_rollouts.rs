@@ -40,9 +40,7 @@ fn show(app: &App, pool: &Pool) -> Option<wire::PoolRollout> {
         started: wire::Said::of(&rollout.started),
         endpoints: rollout.endpoints.iter().map(endpoint).collect(),
         waiting_requests: pool.cell.queue.length(),
-        // To the second, where it is longer than one.
-        elapsed: Span::ms(if elapsed_ms < 1_000 { elapsed_ms } else { elapsed_ms / 1_000 * 1_000 })
-            .to_string(),
+        elapsed: Span::told_ms(elapsed_ms).to_string(),
         plan: rollout.plan.clone(),
         durable: None,
         dry_run: wire::DryRun::default(),

@@ -19,7 +19,7 @@ use std::sync::atomic::{
 
 use parking_lot::Mutex;
 
-use crate::guard::{Counts, Tick};
+use crate::guard::{Counts, LEAST_TIMED, Tick};
 use crate::record::Failure;
 
 pub use failures::FailedRequest;
@@ -328,6 +328,15 @@ impl Ledger {
     /// Requests of a side whose duration was counted, over the whole rollout.
     pub fn timed(&self, side: Side) -> u64 {
         self.cell(side).durations.total()
+    }
+
+    /// Sets what counts as slow beside the baseline, until it is set anew: `ratio` times its `quantile` so
+    /// far, a fraction of 1. Nothing does while that would be noise.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; never negative")]
+    pub fn freeze_ratio_limit(&self, quantile: f64, ratio: f64) {
+        let is_known = self.timed(Side::Baseline) >= LEAST_TIMED;
+        let quantile_us = self.quantile_us(Side::Baseline, quantile).filter(|_| is_known);
+        self.set_ratio_limit_us(quantile_us.map(|us| (us as f64 * ratio).ceil() as u64));
     }
 
     /// Sets the limit of what counts as slow against the baseline, in microseconds.

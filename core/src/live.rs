@@ -342,18 +342,11 @@ fn pause_rollouts(state: &mut State, now: Now) {
     }
 }
 
-/// The name of the one thing there is.
-fn only<T>(values: &BTreeMap<String, T>) -> Option<&String> {
-    values.keys().next().filter(|_| values.len() == 1)
-}
-
-/// What a change is about, where it is about one thing.
-fn subject(entry: &Entry) -> String {
-    match (only(&entry.after.splits), only(&entry.after.pools)) {
-        (Some(split), None) if entry.after.pools.is_empty() => format!(" of split {split}"),
-        (None, Some(pool)) if entry.after.splits.is_empty() => format!(" of pool {pool}"),
-        _ => String::new(),
-    }
+/// What a change is about, where it is about one thing: what kind of thing, and its name.
+fn subject(entry: &Entry) -> Option<(&'static str, &String)> {
+    let (splits, pools) = (&entry.after.splits, &entry.after.pools);
+    let mut things = splits.keys().map(|name| ("split", name)).chain(pools.keys().map(|name| ("pool", name)));
+    things.next().filter(|_| things.next().is_none())
 }
 
 fn change_event(entry: &Entry) -> Event {
@@ -362,11 +355,9 @@ fn change_event(entry: &Entry) -> Event {
     detail.insert("reason".into(), entry.reason.clone().into());
     detail.insert("before".into(), serde_json::to_value(&entry.before).unwrap_or(Value::Null));
     detail.insert("after".into(), serde_json::to_value(&entry.after).unwrap_or(Value::Null));
-    if let (Some(split), true) = (only(&entry.after.splits), entry.after.pools.is_empty()) {
-        detail.insert("split".into(), split.clone().into());
-    }
-    if let (Some(pool), true) = (only(&entry.after.pools), entry.after.splits.is_empty()) {
-        detail.insert("pool".into(), pool.clone().into());
+    let about = subject(entry);
+    if let Some((kind, name)) = about {
+        detail.insert(kind.into(), name.clone().into());
     }
     let kind = match entry.action.as_str() {
         "drain" | "undrain" => Kind::Drain,
@@ -379,7 +370,10 @@ fn change_event(entry: &Entry) -> Event {
         time_ms: entry.time_ms,
         generation: entry.generation,
         actor: entry.actor.clone(),
-        message: format!("{}{} by {}", entry.action, subject(entry), entry.actor),
+        message: match about {
+            Some((kind, name)) => format!("{} of {kind} {name} by {}", entry.action, entry.actor),
+            None => format!("{} by {}", entry.action, entry.actor),
+        },
         detail,
     }
 }

@@ -149,10 +149,9 @@ pub struct Known {
 }
 
 impl Progress {
-    /// How long the current step, or the bake, has lasted, as it is told: to the second, where it is
-    /// longer than one.
+    /// How long the current step, or the bake, has lasted, as it is told.
     pub fn elapsed(&self) -> Span {
-        Span::ms(if self.elapsed_ms < 1_000 { self.elapsed_ms } else { self.elapsed_ms / 1_000 * 1_000 })
+        Span::told_ms(self.elapsed_ms)
     }
 }
 

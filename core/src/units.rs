@@ -44,6 +44,11 @@ impl Span {
         Self(Duration::from_secs(secs))
     }
 
+    /// How long something has lasted, as it is told: to the second, where it is longer than one.
+    pub const fn told_ms(ms: u64) -> Self {
+        Self::ms(if ms < 1_000 { ms } else { ms / 1_000 * 1_000 })
+    }
+
     /// `None` for a span of zero, which stands for "no limit" wherever a limit may be switched off.
     pub fn limit(self) -> Option<Duration> {
         (!self.0.is_zero()).then_some(self.0)

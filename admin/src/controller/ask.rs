@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tidegate_core::backoff;
 use tidegate_core::config::{Hook, HookOn};
 use tidegate_core::pool::Usable;
 use tidegate_core::rollout::{Answer, Held, Rollout, Status, hooks_before};
 use tokio::task::JoinHandle;
 
 use crate::control::Control;
-use crate::hook::{Caller, backoff};
+use crate::hook::Caller;
 use crate::rollouts::show;
 use crate::smoke;
 

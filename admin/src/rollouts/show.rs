@@ -114,10 +114,5 @@ fn time_left(rollout: &Rollout, progress: &Progress) -> Option<Span> {
         Stage::Steps => rollout.steps().get(rollout.step - 1)?.hold,
     };
     let left_ms = lasts.as_ms().checked_sub(progress.elapsed_ms).filter(|left| *left > 0)?;
-    Some(seconds(left_ms))
-}
-
-/// To the second, where it is longer than one.
-fn seconds(ms: u64) -> Span {
-    Span::ms(if ms < 1_000 { ms } else { ms / 1_000 * 1_000 })
+    Some(Span::told_ms(left_ms))
 }

@@ -8,13 +8,12 @@
 use std::net::SocketAddr;
 
 use super::{Act, PoolRollout, Stage};
+use crate::backoff;
 use crate::config::PoolStrategy;
 use crate::pool::{Pool, Usable};
 use crate::rollout::Held;
+use crate::units::Span;
 
-/// First wait before a hook is called again; each is twice as long as the one before.
-const FIRST_BACKOFF_MS: u64 = 1_000;
-const LAST_BACKOFF_MS: u64 = 60_000;
 /// What is still in flight at a drain's deadline is cut off; so long is waited for that to be done.
 const CUT_MS: u64 = 1_000;
 
@@ -131,7 +130,7 @@ impl Progress {
             Ok(()) => hand.has_agreed = true,
             Err(why) => {
                 hand.refused = Some(why);
-                hand.next_call_ms = now_ms.saturating_add(backoff_ms(hand.calls));
+                hand.next_call_ms = now_ms.saturating_add(Span(backoff::after(hand.calls)).as_ms());
             }
         }
     }
@@ -170,12 +169,6 @@ fn groups(rollout: &PoolRollout) -> Vec<(Vec<SocketAddr>, Stage)> {
             stages.into_iter().min().map(|stage| (addresses, stage)).into_iter().collect()
         }
     }
-}
-
-/// How long after so many calls the next one is made.
-fn backoff_ms(calls: u32) -> u64 {
-    let factor = 1u64.checked_shl(calls.saturating_sub(1)).unwrap_or(u64::MAX);
-    FIRST_BACKOFF_MS.saturating_mul(factor).min(LAST_BACKOFF_MS)
 }
 
 /// Looks at a rollout.

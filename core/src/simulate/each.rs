@@ -3,7 +3,7 @@
 use super::population::Crowd;
 use super::random::Random;
 use super::{Part, Scenario};
-use crate::guard::{LEAST_TIMED, Tick};
+use crate::guard::Tick;
 use crate::ledger::{Ended, Ledger, Side, Spec};
 use crate::record::Failure;
 
@@ -105,15 +105,11 @@ impl Each {
     }
 
     /// The limit against the baseline stays as it is until the next tick.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "microseconds, saturating")]
     fn freeze_limit(&self, scenario: &Scenario) {
         let ratio = scenario.latency.and_then(|latency| latency.ratio);
         let quantile = scenario.settings.latency.map(|latency| latency.quantile);
-        if let Some((ratio, quantile)) = ratio.zip(quantile)
-            && self.ledger.timed(Side::Baseline) >= LEAST_TIMED
-        {
-            let limit = self.ledger.quantile_us(Side::Baseline, quantile);
-            self.ledger.set_ratio_limit_us(limit.map(|us| (ratio * us as f64) as u64));
+        if let Some((ratio, quantile)) = ratio.zip(quantile) {
+            self.ledger.freeze_ratio_limit(quantile, ratio);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 const MOST_SECS: u64 = 60;
 
 /// The wait after so many failures in a row: 1 s, doubled with each, up to 1 min. None before the first.
-pub(crate) fn after(failures: u32) -> Duration {
+pub fn after(failures: u32) -> Duration {
     let Some(doublings) = failures.checked_sub(1) else { return Duration::ZERO };
     Duration::from_secs(1_u64.checked_shl(doublings).map_or(MOST_SECS, |secs| secs.clamp(1, MOST_SECS)))
 }
