@@ -244,8 +244,8 @@ pub struct Next {
     pub dropped: Vec<Dropped>,
     /// The evidence, where it decided.
     pub verdict: Option<Box<Verdict>>,
-    /// Whether it takes traffic away from a version that may be bad: it must be in force at once, and
-    /// also when it cannot be written down.
+    /// Whether it takes traffic away from a version that may be bad: it must be in force also when it
+    /// cannot be written down.
     pub is_urgent: bool,
 }
 

@@ -175,7 +175,7 @@ impl Live {
     /// Makes a change: works it out, has `persist` write it down, swaps.
     ///
     /// When `persist` fails nothing has changed, and the caller is told so. Only an urgent change
-    /// ([`Next::is_urgent`]) is swapped in before it is written down, and stays in force if it cannot be.
+    /// ([`Next::is_urgent`]) is in force all the same.
     pub fn apply(
         &self,
         request: &Request,
@@ -185,13 +185,11 @@ impl Live {
         let mut desired = self.desired.lock();
         let (next, mut applied) = desired.plan(request, &self.snapshot(), now)?;
         let record = Record { state: next.state, entry: (*applied.entry).clone() };
-        if next.is_urgent {
-            self.publish(&applied);
-            applied.unsaved = persist(&record).err();
-        } else {
-            persist(&record).map_err(Rejected::NotDurable)?;
-            self.publish(&applied);
+        match persist(&record) {
+            Err(error) if !next.is_urgent => return Err(Rejected::NotDurable(error)),
+            written => applied.unsaved = written.err(),
         }
+        self.publish(&applied);
         desired.config = next.config;
         desired.state = record.state;
         desired.remember(Arc::clone(&applied.entry));
