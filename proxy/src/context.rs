@@ -19,6 +19,7 @@ use tidegate_core::record::{Failure, Outcome};
 use tidegate_core::snapshot::{Route, Snapshot, Split};
 
 use crate::headers::Ids;
+use crate::listen::Exchange;
 
 pub(crate) use watch::CLIENT_GONE_CODE;
 
@@ -41,6 +42,8 @@ pub(crate) struct Facts {
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) snapshot: Arc<Snapshot>,
+    /// What the client's side and the gateway tell each other.
+    pub(crate) exchange: Arc<Exchange>,
     pub(crate) started: Instant,
     pub(crate) entropy: Entropy,
     /// The entropy as it was before the decision, so that deciding again comes to the same pool.
@@ -90,10 +93,11 @@ pub(crate) struct Tries {
 }
 
 impl Context {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, seed: u64) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, seed: u64, exchange: Arc<Exchange>) -> Self {
         let entropy = Entropy::new(seed);
         Self {
             snapshot,
+            exchange,
             started: Instant::now(),
             entropy,
             undecided: entropy,

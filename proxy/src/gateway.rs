@@ -26,7 +26,7 @@ use crate::context::{CLIENT_GONE, CLIENT_GONE_CODE, Context};
 use crate::entropy;
 use crate::failure::{self, Cause, classify, code_of, status_of};
 use crate::headers::{self, Origin};
-use crate::listen::{ClientStream, Exchange};
+use crate::listen::Exchange;
 use crate::shutdown::Drain;
 use crate::telemetry::AccessLog;
 
@@ -91,21 +91,12 @@ impl Gateway {
     }
 }
 
-/// What the connection and the gateway tell each other.
-fn exchange(session: &Session) -> Option<&Arc<Exchange>> {
-    client(session).map(ClientStream::exchange)
-}
-
-fn client(session: &Session) -> Option<&ClientStream> {
-    session.as_downstream().stream()?.as_any().downcast_ref()
-}
-
 #[async_trait]
 impl ProxyHttp for Gateway {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(self.control.live().snapshot(), entropy::seed())
+        Context::new(self.control.live().snapshot(), entropy::seed(), Exchange::current())
     }
 
     /// None: the default would build a compression module for every request.
@@ -135,9 +126,7 @@ impl ProxyHttp for Gateway {
         {
             return Error::e_explain(ErrorType::HTTPStatus(refusal.status), refusal.detail);
         }
-        if let Some(exchange) = exchange(session) {
-            exchange.begin_try(context.route().and_then(|r| r.try_timeout));
-        }
+        context.exchange.begin_try(context.route().and_then(|r| r.try_timeout));
         let Some(cell) = context.begin_try(self.now_ms()) else {
             context.failure.get_or_insert(Failure::NoEndpoint);
             context.tries.found_none = true;
@@ -205,9 +194,7 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         context.tries.upstream_status = Some(status);
-        if let Some(exchange) = exchange(session) {
-            exchange.answered();
-        }
+        context.exchange.answered();
         if status >= 500 && retry::may_retry(self, session, context, Failure::Status5xx) {
             let mut error = Error::explain(ErrorType::HTTPStatus(status), "retrying").into_up();
             error.set_retry(true);
@@ -279,11 +266,9 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
     ) -> FailToProxy {
         let nothing_sent = session.response_written().is_none_or(|head| head.status.is_informational());
-        let (status, code) = self.ending(session, error, context);
+        let (status, code) = self.ending(error, context);
         if nothing_sent && status != CLIENT_GONE {
-            if let Some(exchange) = exchange(session) {
-                exchange.clear_deadlines();
-            }
+            context.exchange.clear_deadlines();
             session.set_keepalive(None);
             let detail = retry::detail(context, status, code);
             if let Err(error) = self.answer(session, context, status, code, &detail).await {
@@ -325,8 +310,8 @@ impl ProxyHttp for Gateway {
 
 impl Gateway {
     /// The status and code of an exchange that an error ended; the pool is charged where it is to blame.
-    fn ending(&self, session: &Session, error: &Error, context: &mut Context) -> (u16, &'static str) {
-        let cause = cause(exchange(session), error, context);
+    fn ending(&self, error: &Error, context: &mut Context) -> (u16, &'static str) {
+        let cause = cause(error, context);
         match cause {
             Cause::Upstream(failure, timed_out) => {
                 self.end_try(context, Outcome::Failed(failure));
@@ -349,8 +334,8 @@ impl Gateway {
 }
 
 /// Who or what ended a try or an exchange: the error alone does not tell, when a time was over.
-fn cause(exchange: Option<&Arc<Exchange>>, error: &Error, context: &Context) -> Cause {
-    let Some(exchange) = exchange else { return classify(error, context.tries.upstream_status.is_some()) };
+fn cause(error: &Error, context: &Context) -> Cause {
+    let exchange = &context.exchange;
     if exchange.bad_body() {
         return Cause::Client(400);
     }

@@ -9,6 +9,7 @@ mod connection;
 mod exchange;
 mod framing;
 mod head;
+mod transport;
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use crate::failure::raw_answer;
 use crate::gateway::Gateway;
 use crate::shutdown::Drain;
 use crate::telemetry::AccessLog;
+use transport::{Raw, Socket as ClientSocket, Transport};
 
 /// The gateway inside pingora's machinery.
 pub(crate) type Proxy = HttpProxy<Gateway>;
@@ -194,7 +196,8 @@ fn admit(socket: TcpStream, peer: SocketAddr, door: &Arc<Door>) {
     // Without it small answers wait for the client's acknowledgement; a failure costs only speed.
     let _ = socket.set_nodelay(true);
     let exchange = Arc::new(Exchange::new(peer, Arc::clone(&door.cell), door.control.clock()));
-    let client = ClientStream::new(socket, exchange, held);
+    let transport = Transport::Plain(Raw::new(ClientSocket::Tcp(socket)));
+    let client = ClientStream::new(transport, exchange, held);
     door.drain.spawn(connection::serve(client, Arc::clone(door)));
 }
 

@@ -1,6 +1,7 @@
 //! From a request's head to a decision, or to the reason why there is none.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -9,10 +10,9 @@ use tidegate_core::decide::{KeyOrigin, decide};
 use tidegate_core::record::Failure;
 use tidegate_core::request::{RequestView, client_address, normalise_host, normalise_path};
 
-use super::{Gateway, exchange};
+use super::Gateway;
 use crate::context::{Context, Facts};
 use crate::headers::{self, Ids};
-use crate::listen::Exchange;
 
 /// An answer in place of forwarding.
 pub(super) struct Refusal {
@@ -27,9 +27,7 @@ pub(super) fn refuse(status: u16, code: &'static str, detail: impl Into<String>)
 
 /// Looks at the head and decides.
 pub(super) fn admit(gateway: &Gateway, session: &mut Session, context: &mut Context) -> Result<(), Refusal> {
-    let Some(exchange) = exchange(session).cloned() else {
-        return Err(refuse(500, "internal", "the connection is of an unknown kind"));
-    };
+    let exchange = Arc::clone(&context.exchange);
     let settings = &context.snapshot.settings;
     let max_body = settings.listener(&exchange.listener.name).map_or(0, |l| l.max_body_size.0);
     let head = session.req_header();
@@ -61,7 +59,7 @@ pub(super) fn admit(gateway: &Gateway, session: &mut Session, context: &mut Cont
     context.arrived_ms = gateway.now_ms();
     context.undecided = context.entropy;
     gateway.control.live().recent().offer(&view, context.arrived_ms);
-    settle(gateway, &view, &exchange, context)?;
+    settle(gateway, &view, context)?;
     if let Some(pool) = context.pool() {
         pool.cell.budget.request(context.arrived_ms);
     }
@@ -74,7 +72,7 @@ pub(super) fn admit_again(
     session: &Session,
     context: &mut Context,
 ) -> Result<(), Refusal> {
-    let (Some(exchange), Some(facts)) = (exchange(session).cloned(), context.facts.take()) else {
+    let Some(facts) = context.facts.take() else {
         return Err(refuse(500, "internal", "a request was forgotten while it waited"));
     };
     context.snapshot = gateway.control.live().snapshot();
@@ -89,7 +87,7 @@ pub(super) fn admit_again(
         client: facts.client,
         trusted: facts.trusted,
     };
-    let settled = settle(gateway, &view, &exchange, context);
+    let settled = settle(gateway, &view, context);
     context.facts = Some(facts);
     settled
 }
@@ -98,7 +96,6 @@ pub(super) fn admit_again(
 fn settle(
     gateway: &Gateway,
     view: &RequestView<'_>,
-    exchange: &Exchange,
     context: &mut Context,
 ) -> Result<(), Refusal> {
     let now_ms = gateway.now_ms();
@@ -121,7 +118,7 @@ fn settle(
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let deadline_ms = context.arrived_ms.saturating_add(timeout_ms);
         context.deadline_ms = Some(deadline_ms);
-        exchange.set_deadline_ms(deadline_ms);
+        context.exchange.set_deadline_ms(deadline_ms);
     }
     let none = decision.endpoint.is_none() && !decision.waits;
     if context.tries.count == 0 {

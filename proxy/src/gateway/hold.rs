@@ -14,8 +14,9 @@ use tidegate_core::waiting::{Place, Waiting};
 use tokio::sync::watch;
 
 use super::admit::{Refusal, admit_again, refuse};
-use super::{Gateway, client, exchange};
+use super::Gateway;
 use crate::context::Context;
+use crate::listen::ClientStream;
 
 /// Whether the request was told to wait.
 pub(super) fn waits(context: &Context) -> bool {
@@ -65,9 +66,7 @@ pub(super) async fn hold(
         if now_ms < end_ms {
             sleep(session, &mut tables, Duration::from_millis(end_ms - now_ms)).await?;
         } else if end_ms < queue_end_ms {
-            if let Some(exchange) = exchange(session) {
-                exchange.clear_deadlines();
-            }
+            context.exchange.clear_deadlines();
             return Ok(Err(refuse(504, "upstream_timeout", "the pool did not come back in time")));
         } else {
             return Ok(Err(overloaded(context, waiting, "the pool did not come back in time")));
@@ -76,18 +75,21 @@ pub(super) async fn hold(
 }
 
 /// Until the next table, or for so long.
-async fn sleep<T>(session: &Session, tables: &mut watch::Receiver<T>, time: Duration) -> Result<()> {
-    let gone = async {
-        match client(session) {
-            Some(client) => client.closed().await,
-            None => std::future::pending().await,
-        }
-    };
+async fn sleep<T>(session: &mut Session, tables: &mut watch::Receiver<T>, time: Duration) -> Result<()> {
     tokio::select! {
         // An error means that the sender is gone, and with it the process.
         _ = tables.changed() => Ok(()),
         () = tokio::time::sleep(time) => Ok(()),
-        () = gone => Err(Error::explain(ErrorType::ConnectionClosed, "the client went away").into_down()),
+        () = client_gone(session) => Err(Error::explain(ErrorType::ConnectionClosed, "the client went away").into_down()),
+    }
+}
+
+/// Resolves when the client has gone.
+async fn client_gone(session: &mut Session) {
+    match session.as_downstream().stream().and_then(|stream| stream.as_any().downcast_ref::<ClientStream>()) {
+        Some(client) => client.closed().await,
+        // A stream of a connection that goes on: its reset is all there is to wait for.
+        None => drop(session.as_downstream_mut().read_body_or_idle(true).await),
     }
 }
 

@@ -9,7 +9,7 @@ use pingora_proxy::Session;
 use tidegate_core::cell::EndpointCell;
 use tidegate_core::record::{Failure, Outcome};
 
-use super::{Gateway, cause, exchange};
+use super::{Gateway, cause};
 use crate::context::Context;
 use crate::failure::Cause;
 use crate::peer::{self, Limits};
@@ -53,7 +53,7 @@ pub(super) fn may_retry(
         && context.deadline_ms.is_none_or(|at| gateway.now_ms() < at)
         && route.retry.names(failure, context.tries.upstream_status)
         && can_repeat(session, nothing_sent)
-        && !exchange(session).is_some_and(|e| e.timed_out())
+        && !context.exchange.timed_out()
         && pool.cell.budget.try_retry(gateway.now_ms(), route.retry.budget_percent);
     if again {
         context.tries.retries += 1;
@@ -81,7 +81,7 @@ pub(super) fn after_failure(
         return gateway.end_try(context, Outcome::Failed(Failure::Status5xx));
     }
     error.set_retry(false);
-    let Cause::Upstream(failure, _) = cause(exchange(session), error, context) else { return };
+    let Cause::Upstream(failure, _) = cause(error, context) else { return };
     let is_stale = reused && failure == Failure::Reset && !context.tries.repeated_stale;
     if is_stale && can_repeat(session, false) {
         // The upstream had closed a kept connection: not a failure, and no retry of the route's.

@@ -6,7 +6,6 @@
 //! to notice that the client has gone; what it sends ahead is kept up to a bound.
 
 use std::io;
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,14 +18,14 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
     UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 
 use super::Held;
 use super::exchange::Exchange;
 use super::framing::Framing;
+use super::transport::Transport;
 
 /// Bytes read from the socket at once.
 const READ_SIZE: usize = 16 * 1024;
@@ -44,8 +43,8 @@ const LAST_ANSWER: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct ClientStream {
     /// There until the stream is dropped.
-    socket: Option<TcpStream>,
-    /// Read from the socket, not yet by the gateway.
+    transport: Option<Transport>,
+    /// Read from the client, not yet by the gateway.
     pub(super) unread: BytesMut,
     /// What of `unread`, and of what is to come, belongs to the current request.
     pub(super) framing: Framing,
@@ -68,9 +67,9 @@ struct Timers {
 }
 
 impl ClientStream {
-    pub(super) fn new(socket: TcpStream, exchange: Arc<Exchange>, held: Held) -> Self {
+    pub(super) fn new(transport: Transport, exchange: Arc<Exchange>, held: Held) -> Self {
         Self {
-            socket: Some(socket),
+            transport: Some(transport),
             unread: BytesMut::new(),
             framing: Framing::Done,
             unsent: BytesMut::new(),
@@ -96,44 +95,41 @@ impl ClientStream {
         if self.unread.is_empty() {
             self.unread = BytesMut::new();
         }
-        self.socket().readable().await
+        self.transport_mut().readable().await
     }
 
     /// Resolves when the client has gone, or has closed its side, which counts the same; reads nothing.
     pub(crate) async fn closed(&self) {
-        const LOOK_EVERY: Duration = Duration::from_millis(100);
-        let mut byte = [0];
-        while let Ok(1..) = self.socket().peek(&mut byte).await {
-            // Bytes wait to be read, so the socket would not wake anyone for a close behind them.
-            match self.socket().ready(Interest::READABLE).await {
-                Ok(ready) if !ready.is_read_closed() => tokio::time::sleep(LOOK_EVERY).await,
-                _ => return,
-            }
-        }
+        self.transport().closed().await;
     }
 
     /// Sends a last answer and closes, so that the client can still read it.
     pub(super) async fn send_last(mut self, answer: &[u8]) {
-        let sent = tokio::time::timeout(LAST_ANSWER, self.socket_mut().write_all(answer)).await;
-        if let (Ok(Ok(())), Some(socket), Some(held)) = (sent, self.socket.take(), self.held.take()) {
-            linger(socket, held).await;
+        let sent = tokio::time::timeout(LAST_ANSWER, async {
+            self.transport_mut().write_all(answer).await?;
+            self.transport_mut().flush().await
+        });
+        if let (Ok(Ok(())), Some(transport), Some(held)) =
+            (sent.await, self.transport.take(), self.held.take())
+        {
+            linger(transport, held).await;
         }
     }
 
-    fn socket(&self) -> &TcpStream {
-        self.socket.as_ref().expect("the socket is taken only at the end")
+    fn transport(&self) -> &Transport {
+        self.transport.as_ref().expect("the transport is taken only at the end")
     }
 
-    fn socket_mut(&mut self) -> &mut TcpStream {
-        self.socket.as_mut().expect("the socket is taken only at the end")
+    fn transport_mut(&mut self) -> &mut Transport {
+        self.transport.as_mut().expect("the transport is taken only at the end")
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.unread.capacity() - self.unread.len() < READ_SIZE / 4 {
             self.unread.reserve(READ_SIZE);
         }
-        let socket = self.socket.as_mut().expect("the socket is taken only at the end");
-        poll_read_buf(Pin::new(socket), cx, &mut self.unread)
+        let transport = self.transport.as_mut().expect("the transport is taken only at the end");
+        poll_read_buf(Pin::new(transport), cx, &mut self.unread)
     }
 
     /// Fails once the exchange's deadline has passed.
@@ -158,9 +154,18 @@ impl ClientStream {
         Ok(())
     }
 
-    /// Writes to the socket; fails when the client takes nothing for too long.
-    fn poll_socket(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(self.socket_mut()).poll_write(cx, bytes);
+    /// Writes to the client; fails when it takes nothing for too long.
+    fn poll_write_through(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(self.transport_mut()).poll_write(cx, bytes);
+        self.unless_stalled(written, cx)
+    }
+
+    /// What came of a write, which may not be pending for too long.
+    fn unless_stalled<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
         self.exchange.set_awaits_reader(written.is_pending());
         if written.is_ready() {
             self.timers.stall = None;
@@ -175,7 +180,7 @@ impl ClientStream {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.unsent.is_empty() {
             let mut unsent = std::mem::take(&mut self.unsent);
-            let sent = self.poll_socket(cx, &unsent);
+            let sent = self.poll_write_through(cx, &unsent);
             if let Poll::Ready(Ok(sent)) = sent {
                 unsent.advance(sent);
             }
@@ -188,7 +193,9 @@ impl ClientStream {
             self.unsent = BytesMut::new();
         }
         self.timers.gather = None;
-        Poll::Ready(Ok(()))
+        // Under TLS what was written may still be on its way to the socket.
+        let flushed = Pin::new(self.transport_mut()).poll_flush(cx);
+        self.unless_stalled(flushed, cx)
     }
 
     /// Sends what has been gathered for long enough. Called while more of an answer is awaited.
@@ -229,31 +236,31 @@ impl Drop for ClientStream {
     /// What was gathered is sent, and where the request is still being sent, the client gets to read
     /// an answer that ended it.
     fn drop(&mut self) {
-        let (Some(socket), Some(held)) = (self.socket.take(), self.held.take()) else { return };
+        let (Some(mut transport), Some(held)) = (self.transport.take(), self.held.take()) else { return };
         if !self.unsent.is_empty() {
             // One attempt, never a wait: this is the end of an answer that broke off.
-            let _ = socket.try_write(&self.unsent);
+            transport.write_now(&self.unsent);
         }
         let is_unfinished = !self.framing.is_done() || !self.unread.is_empty();
         if is_unfinished && tokio::runtime::Handle::try_current().is_ok() {
             let drain = held.drain();
-            drain.spawn(linger(socket, held));
+            drain.spawn(linger(transport, held));
         }
     }
 }
 
 /// Closes our side, and discards for a moment what the client goes on sending: closing over unread
 /// bytes would reset the connection, and with it an answer that is under way.
-async fn linger(mut socket: TcpStream, held: Held) {
+async fn linger(mut transport: Transport, held: Held) {
     const MOMENT: Duration = Duration::from_secs(2);
     const MAX_DISCARDED: usize = 8 << 20;
     let farewell = async {
-        socket.shutdown().await?;
+        transport.shutdown().await?;
         let mut discarded = 0;
         let mut bytes = BytesMut::with_capacity(READ_SIZE);
         while discarded < MAX_DISCARDED {
             bytes.clear();
-            match socket.read_buf(&mut bytes).await? {
+            match transport.read_buf(&mut bytes).await? {
                 0 => break,
                 read => discarded += read,
             }
@@ -309,7 +316,7 @@ impl AsyncWrite for ClientStream {
         if this.unsent.len() + bytes.len() > WRITE_SIZE {
             ready!(this.poll_send(cx))?;
             if bytes.len() >= WRITE_SIZE {
-                return this.poll_socket(cx, bytes);
+                return this.poll_write_through(cx, bytes);
             }
         }
         this.unsent.extend_from_slice(bytes);
@@ -323,7 +330,7 @@ impl AsyncWrite for ClientStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_send(cx))?;
-        Pin::new(self.socket_mut()).poll_shutdown(cx)
+        Pin::new(self.transport_mut()).poll_shutdown(cx)
     }
 }
 
@@ -337,7 +344,7 @@ impl Shutdown for ClientStream {
 
 impl UniqueID for ClientStream {
     fn id(&self) -> UniqueIDType {
-        self.socket().as_raw_fd()
+        self.transport().as_raw_fd()
     }
 }
 

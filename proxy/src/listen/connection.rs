@@ -73,13 +73,14 @@ async fn exchange(
     client.framing = head.body;
     client.exchange().begin();
     client.write_timeout = settings.idle_timeout.0;
+    let current = Arc::clone(client.exchange());
     let mut session = ServerSession::new_http1(Box::new(client));
     session.set_keepalive(Some(0));
     session.set_read_timeout(Some(settings.idle_timeout.0));
     session.set_write_timeout(Some(settings.idle_timeout.0));
     session.set_total_drain_timeout(Some(settings.header_timeout.0));
     session.set_pipelined_prefix(bytes);
-    let reusable = proxy.process_new_http(session, active.watch()).await;
+    let reusable = current.serve(proxy.process_new_http(session, active.watch())).await;
     let (stream, _) = reusable?.consume();
     let client = stream.into_any().downcast::<ClientStream>().ok()?;
     client.framing.is_done().then_some(*client)

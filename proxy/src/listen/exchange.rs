@@ -3,6 +3,9 @@
 //! The gateway's hooks see the byte stream only by shared reference, and the stream runs inside the
 //! gateway's own machinery; these few atomics are the one thing that both can reach. Each has one
 //! writer, and they guard no other memory, so relaxed order is enough.
+//!
+//! The gateway makes a request's state before it is given anything of the request. So that it has the
+//! exchange from the beginning, whatever the protocol, the task that serves a request says which it is.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +14,10 @@ use std::time::Duration;
 
 use tidegate_admin::clock::Clock;
 use tidegate_core::edge::ListenerCell;
+
+tokio::task_local! {
+    static CURRENT: Arc<Exchange>;
+}
 
 /// Facts of a connection, and of the exchange on it.
 #[derive(Debug)]
@@ -44,6 +51,24 @@ impl Exchange {
             awaits_request: AtomicBool::new(false),
             awaits_reader: AtomicBool::new(false),
         }
+    }
+
+    /// That of a request which came out of nowhere.
+    #[cfg(test)]
+    pub(crate) fn of_nobody() -> Arc<Self> {
+        let address: SocketAddr = ([127, 0, 0, 1], 8080).into();
+        let listener = Arc::new(ListenerCell::new("web".into(), address));
+        Arc::new(Self::new(address, listener, Clock::start()))
+    }
+
+    /// Serves a request as this exchange: within `serving`, [`Self::current`] is this.
+    pub(super) async fn serve<T>(self: Arc<Self>, serving: impl Future<Output = T>) -> T {
+        CURRENT.scope(self, serving).await
+    }
+
+    /// The exchange of the request that the current task serves.
+    pub(crate) fn current() -> Arc<Self> {
+        CURRENT.with(Arc::clone)
     }
 
     pub(super) fn now_ms(&self) -> u64 {

@@ -19,6 +19,7 @@ use tidegate_core::state::State;
 use super::*;
 use crate::context::Facts;
 use crate::headers::Ids;
+use crate::listen::Exchange;
 
 const STUCK_AFTER_MS: u64 = 1_000;
 
@@ -57,7 +58,7 @@ fn watched(text: &str, drain: usize) -> (Arc<Snapshot>, Arc<Ledger>) {
 
 /// A request that has been decided.
 fn admitted(table: &Arc<Snapshot>, headers: &HeaderMap) -> Context {
-    let mut context = Context::new(Arc::clone(table), 1);
+    let mut context = Context::new(Arc::clone(table), 1, Exchange::of_nobody());
     let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let view = RequestView {
         method: &Method::GET,
