@@ -5,12 +5,14 @@
 //! before it is in force, and told to the log and to listeners after. One lock covers all three, so
 //! that the journal, the log and the events have the same order. Requests never take it.
 
+mod material;
 mod open;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tidegate_core::change::{Change, Rejected, Request};
@@ -31,9 +33,10 @@ use crate::events::Bus;
 use crate::process::Process;
 use crate::source::{Reading, Source};
 use crate::store::Store;
+use crate::tls::Material;
 use crate::wire;
 
-pub use open::{Options, StartError, token_problem};
+pub use open::{Options, StartError, problems_of_files};
 
 /// Everything that the admin API, the watcher and the proxy share.
 pub struct Control {
@@ -44,6 +47,8 @@ pub struct Control {
     written_address: String,
     source: Source,
     token: Option<Token>,
+    /// The certificates in use. Changed with the lock of `last_reading` held.
+    material: ArcSwap<Material>,
     /// Held from before a change is written down until it has been told.
     store: Mutex<Option<Store>>,
     store_failures: AtomicU64,
@@ -223,9 +228,8 @@ impl Control {
     pub(crate) async fn dry_reload(self: &Arc<Self>, by: By) -> Result<Reloaded, Rejected> {
         let control = Arc::clone(self);
         blocking(move || {
-            let Some(request) = control.reload_request(&control.source.text(), by)? else {
-                return Ok(Reloaded::Unchanged);
-            };
+            let (request, _) = control.reload_request(&control.source.text(), by)?;
+            let Some(request) = request else { return Ok(Reloaded::Unchanged) };
             Ok(Reloaded::Changed(Box::new(control.live.dry_run(&request, control.clock.now())?)))
         })
         .await
@@ -239,6 +243,7 @@ impl Control {
         let control = Arc::clone(self);
         blocking(move || {
             let config = control.source.check(&text).map_err(Rejected::Invalid)?;
+            control.read_material(&config).map_err(Rejected::Invalid)?;
             let running = control.live.view().config;
             let change = Change::Reload(config);
             let request = Request { change, actor: "api".into(), reason: None, if_match: None };
@@ -321,31 +326,41 @@ impl Control {
         }
         // What failed for want of a disk is worth another try.
         *last = (!matches!(result, Err(Rejected::NotDurable(_)))).then_some(reading);
+        self.note_reload(result.as_ref().map(|reloaded| matches!(reloaded, Reloaded::Changed(_))), actor);
+        result
+    }
+
+    /// Counts a reload, whether it changed something, and tells one that was refused.
+    fn note_reload(&self, outcome: Result<bool, &Rejected>, actor: String) {
         let mut reloads = self.reloads.lock();
         reloads.at_ms = self.clock.now().wall_ms;
         reloads.problems.clear();
-        match &result {
-            Ok(Reloaded::Changed(_)) => reloads.ok += 1,
-            Ok(Reloaded::Unchanged) => reloads.unchanged += 1,
+        match outcome {
+            Ok(true) => reloads.ok += 1,
+            Ok(false) => reloads.unchanged += 1,
             Err(rejected) => {
                 reloads.failed += 1;
                 reloads.problems = problems_of(rejected);
                 self.tell_failed_reload(&reloads, actor);
             }
         }
-        result
     }
 
     fn put_in_force(&self, reading: &Reading, by: By) -> Result<Reloaded, Rejected> {
-        let Some(request) = self.reload_request(reading, by)? else {
+        let (request, material) = self.reload_request(reading, by)?;
+        let Some(request) = request else {
             tracing::debug!("the configuration file says what is in force already");
+            self.use_material(material);
             return Ok(Reloaded::Unchanged);
         };
-        Ok(Reloaded::Changed(Box::new(self.apply_now(&request)?)))
+        // The table refers to its certificates, so they are there first.
+        let before = self.material.swap(Arc::new(material));
+        let applied = self.apply_now(&request).inspect_err(|_| self.material.store(before))?;
+        Ok(Reloaded::Changed(Box::new(applied)))
     }
 
-    /// What has to be changed for the file to be in force, if anything.
-    fn reload_request(&self, reading: &Reading, by: By) -> Result<Option<Request>, Rejected> {
+    /// What has to be changed for the file to be in force, if anything, and the certificates that it names.
+    fn reload_request(&self, reading: &Reading, by: By) -> Result<(Option<Request>, Material), Rejected> {
         let view = self.live.view();
         let current = view.snapshot.generation;
         // Also where nothing would change: the caller has not seen what is in force.
@@ -353,9 +368,11 @@ impl Control {
             return Err(Rejected::Stale { current });
         }
         let config = self.source.parse(reading).map_err(Rejected::Invalid)?;
+        let material = self.read_material(&config).map_err(Rejected::Invalid)?;
         let By { actor, reason, if_match } = by;
         let is_other = *config != *view.config;
-        Ok(is_other.then_some(Request { change: Change::Reload(config), actor, reason, if_match }))
+        let request = Request { change: Change::Reload(config), actor, reason, if_match };
+        Ok((is_other.then_some(request), material))
     }
 
     fn tell_failed_reload(&self, reloads: &Reloads, actor: String) {
@@ -363,7 +380,9 @@ impl Control {
         for problem in &reloads.problems {
             tracing::error!("{}", crate::source::describe(&file, problem));
         }
-        tracing::error!("the configuration file is not good; what was in force stays in force");
+        tracing::error!(
+            "the configuration file, or one that it names, is not good; what was in force stays in force"
+        );
         let mut detail = Map::new();
         detail.insert("ok".into(), false.into());
         detail.insert("problems".into(), serde_json::to_value(&reloads.problems).unwrap_or(Value::Null));

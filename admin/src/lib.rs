@@ -35,10 +35,11 @@ mod splits;
 mod status;
 mod store;
 mod tick;
+pub mod tls;
 mod watch;
 pub mod wire;
 
-pub use control::{By, Control, Options, Reloaded, Reloads, StartError, token_problem};
+pub use control::{By, Control, Options, Reloaded, Reloads, StartError, problems_of_files};
 pub use controller::control_rollouts;
 pub use pool_controller::control_pool_rollouts;
 pub use serve::{Bound, bind, serve};

@@ -1,12 +1,13 @@
-//! Watches the configuration file, and has it read again when it may have changed.
+//! Watches the configuration file and those that it names for TLS, and has them read again when they may
+//! have changed.
 //!
-//! Folders are watched, not the file: an editor's rename gives the name another inode, and
-//! Kubernetes swaps a symbolic link further up. Every folder in which some part of the way to the
+//! Folders are watched, not files: an editor's rename gives the name another inode, and
+//! Kubernetes swaps a symbolic link further up. Every folder in which some part of the way to a
 //! file could change is watched: that of each link on the way, and that of the file itself.
 //!
 //! Only names on that way count, as other files may be in the same folders, the log among them: what
 //! is logged must not lead to the next reading. What exactly happened does not matter: after a burst
-//! of events the file is read once, and a file that says what it said before is not told again.
+//! of events each file is read once, and what says what it said before is not told again.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -31,8 +32,9 @@ const MOST_LINKS: usize = 40;
 /// Watches until `stop`. Without a file there is nothing to watch.
 pub async fn watch(control: Arc<Control>, stop: impl Future<Output = ()>) {
     let mut stop = std::pin::pin!(stop);
-    let Some(path) = control.config_path().cloned() else { return stop.await };
-    let path = std::path::absolute(&path).unwrap_or(path);
+    if control.config_path().is_none() {
+        return stop.await;
+    }
     // One place is enough: a signal that is there already says all that another would.
     let (sender, mut signals) = mpsc::channel(1);
     let mut watcher = match Watcher::new(sender) {
@@ -42,17 +44,21 @@ pub async fn watch(control: Arc<Control>, stop: impl Future<Output = ()>) {
             return stop.await;
         }
     };
-    watcher.follow(&path);
-    // It may have changed between the start's reading and now.
+    watcher.follow(&control.watched_files());
+    // They may have changed between the start's reading and now.
     control.reload_if_other().await;
+    control.reread_material().await;
     loop {
         tokio::select! {
             () = &mut stop => return,
             signal = signals.recv() => if signal.is_none() { return stop.await },
         }
         settle(&mut signals).await;
-        watcher.follow(&path);
+        watcher.follow(&control.watched_files());
         control.reload_if_other().await;
+        control.reread_material().await;
+        // A reload may have named others.
+        watcher.follow(&control.watched_files());
     }
 }
 
@@ -68,17 +74,28 @@ async fn settle(signals: &mut Receiver<()>) {
     }
 }
 
-/// The places where the file, or the way to it, can change.
+/// The places where one of the files, or the way to it, can change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Way {
-    /// The folder of the file, of each link on the way to it, and of what each link points to.
+    /// The folder of each file, of each link on the way to it, and of what each link points to.
     folders: BTreeSet<PathBuf>,
-    /// The names in them of the file and of the links, without their folders: a folder can be
+    /// The names in them of the files and of the links, without their folders: a folder can be
     /// reached by several paths, and events tell only one of them.
     names: BTreeSet<OsString>,
 }
 
 impl Way {
+    /// The ways to all of these files as they are now.
+    fn to_all<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Self {
+        let mut all = Self::default();
+        for path in paths {
+            let way = Self::to(&std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+            all.folders.extend(way.folders);
+            all.names.extend(way.names);
+        }
+        all
+    }
+
     /// The way to a file as it is now.
     fn to(path: &Path) -> Self {
         let mut way = Self::default();
@@ -109,7 +126,7 @@ impl Way {
         self.names.extend(path.file_name().map(OsString::from));
     }
 
-    /// Whether the file may say something else after an event.
+    /// Whether one of the files may say something else after an event.
     fn is_touched_by(&self, event: &Event) -> bool {
         // Reading the file is an access too, and must not lead to the next reading.
         if matches!(event.kind, EventKind::Access(_)) {
@@ -127,7 +144,7 @@ impl Way {
 struct Watcher {
     system: RecommendedWatcher,
     folders: BTreeSet<PathBuf>,
-    /// The way to the file when it was last looked at.
+    /// The ways to the files when they were last looked at.
     way: Arc<Mutex<Way>>,
 }
 
@@ -143,9 +160,9 @@ impl Watcher {
         Ok(Self { system, folders: BTreeSet::new(), way })
     }
 
-    /// Watches the folders on today's way to the file, and no others.
-    fn follow(&mut self, path: &Path) {
-        let way = Way::to(path);
+    /// Watches the folders on today's ways to the files, and no others.
+    fn follow(&mut self, paths: &BTreeSet<PathBuf>) {
+        let way = Way::to_all(paths);
         let wanted = way.folders.clone();
         // Before the folders are watched, so that no event of a new one is taken for another file's.
         *self.way.lock() = way;

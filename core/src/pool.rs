@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cell::{EndpointCell, PoolCell};
-use crate::config::{self, Balance};
+use crate::config::{self, Balance, Protocol};
 use crate::eject::Policy;
 use crate::health::Status;
 use crate::pick::Turns;
@@ -28,6 +28,8 @@ pub struct Timeouts {
     pub write: Duration,
     /// Keeping an unused connection; zero = none is kept.
     pub idle: Duration,
+    /// A tunnel that carries nothing.
+    pub tunnel_idle: Duration,
     /// Draining.
     pub drain: Duration,
 }
@@ -81,6 +83,10 @@ pub struct Pool {
     pub eject: Option<Policy>,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// What is spoken to the endpoints.
+    pub protocol: Protocol,
+    /// TLS to the endpoints; whom to trust is in files, which are not the table's affair.
+    pub tls: Option<config::PoolTls>,
     /// Sums of the endpoints' weights up to and with each.
     pub(crate) cumulative: Vec<u64>,
     /// For balancing in turn.

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tidegate_core::change::Now;
 use tidegate_core::config::Config;
 use tidegate_core::live::Live;
 use tidegate_core::state::State;
@@ -23,6 +25,7 @@ use crate::events::Bus;
 use crate::process::Process;
 use crate::source::{Env, Source, beside, describe};
 use crate::store::{Recovered, Store};
+use crate::tls::{Expired, Material};
 
 /// What a start needs.
 pub struct Options {
@@ -89,11 +92,15 @@ impl Control {
         let source = Source::new(config_path, config_text, env);
         let reading = source.text();
         let config = source.parse(&reading);
-        let config = config.map_err(|problems| StartError::File { file: source.name(), problems })?;
+        let not_good = |problems| StartError::File { file: source.name(), problems };
+        let config = config.map_err(not_good)?;
+        let now = clock.now();
+        let now_s = i64::try_from(now.wall_ms / 1_000).unwrap_or(i64::MAX);
+        let material = Material::read(&config, &|file| source.resolve(file), Expired::Warn, now_s);
+        let material = material.map_err(not_good)?;
         let token = config.admin.token_file.as_ref().map(|file| read_token(&source.resolve(file)));
         let token = token.transpose().map_err(|why| StartError::Token(format!("admin.token_file: {why}")))?;
         let written_address = config.admin.address.clone();
-        let now = clock.now();
         let folder = config.admin.state_dir.as_ref().map(|folder| source.resolve(folder));
         let opened = folder.map(|folder| Store::open(&folder, now.wall_ms)).transpose();
         let (mut store, recovered) = match opened.map_err(StartError::State)? {
@@ -126,6 +133,7 @@ impl Control {
             written_address,
             source,
             token,
+            material: ArcSwap::from_pointee(material),
             store: Mutex::new(store),
             store_failures: AtomicU64::new(u64::from(written.is_err())),
             last_reading: Mutex::new(Some(reading)),
@@ -134,11 +142,15 @@ impl Control {
     }
 }
 
-/// What keeps a start from using the token that a configuration file names, if anything does.
-pub fn token_problem(config_path: &Path, config: &Config) -> Option<Problem> {
-    let file = config.admin.token_file.as_ref()?;
-    let message = read_token(&beside(Some(config_path), file)).err()?;
-    Some(Problem { path: "admin.token_file".into(), line: None, message, hint: None })
+/// What is wrong with the files that a configuration file names: the token's, and those for TLS.
+pub fn problems_of_files(config_path: &Path, config: &Config, now: Now) -> Vec<Problem> {
+    let resolve = |file: &str| beside(Some(config_path), file);
+    let token = config.admin.token_file.as_ref().and_then(|file| read_token(&resolve(file)).err());
+    let token =
+        token.map(|message| Problem { path: "admin.token_file".into(), line: None, message, hint: None });
+    let now_s = i64::try_from(now.wall_ms / 1_000).unwrap_or(i64::MAX);
+    let tls = Material::read(config, &resolve, Expired::Refuse, now_s).err().unwrap_or_default();
+    token.into_iter().chain(tls).collect()
 }
 
 fn read_token(path: &Path) -> Result<Token, String> {

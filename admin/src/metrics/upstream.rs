@@ -16,6 +16,10 @@ fn of_pools(snapshot: &Snapshot) -> Vec<Family> {
     let mut in_flight = Family::gauge("tidegate_requests_in_flight", "Requests in flight to a pool.");
     let mut waiting =
         Family::gauge("tidegate_requests_waiting", "Requests that wait while a pool is replaced.");
+    let mut tunnels = Family::gauge(
+        "tidegate_tunnels",
+        "Connections to a pool that go on after an upgrade, as WebSockets do.",
+    );
     let mut attempts = Family::counter("tidegate_attempts_total", "Tries at a pool's endpoints, by outcome.");
     let mut connections =
         Family::gauge("tidegate_upstream_connections", "Connections to a pool's endpoints.");
@@ -23,6 +27,7 @@ fn of_pools(snapshot: &Snapshot) -> Vec<Family> {
         let name = &*pool.name;
         in_flight.add(&[("pool", name)], f64::from(pool.cell.in_flight()));
         waiting.add(&[("pool", name)], f64::from(pool.cell.queue.length()));
+        tunnels.add(&[("pool", name)], f64::from(pool.cell.tunnels()));
         for (outcome, count) in pool.cell.attempts.read() {
             attempts.add(&[("pool", name), ("outcome", outcome)], number(count));
         }
@@ -30,7 +35,7 @@ fn of_pools(snapshot: &Snapshot) -> Vec<Family> {
         connections.add(&[("pool", name), ("state", "active")], number(active));
         connections.add(&[("pool", name), ("state", "idle")], number(idle));
     }
-    vec![in_flight, waiting, attempts, connections]
+    vec![in_flight, waiting, tunnels, attempts, connections]
 }
 
 /// Connections in use and kept. A request in flight holds one, except while it waits to connect.

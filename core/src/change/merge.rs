@@ -107,9 +107,11 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
 }
 
 fn fixed_of_listener(old: &Listener, new: &Listener) -> Vec<String> {
+    // Which certificates there are, and whose are trusted, may change.
+    let protocol = |listener: &Listener| listener.tls.as_ref().map(|tls| (tls.min_version, tls.client_cert));
     let differs = [
         ("address", old.address != new.address),
-        ("tls", old.tls != new.tls),
+        ("tls", protocol(old) != protocol(new)),
         ("http2", old.http2 != new.http2),
         ("proxy_protocol", old.proxy_protocol != new.proxy_protocol),
     ];

@@ -248,6 +248,16 @@ fn a_reload_names_what_needs_a_restart() {
     };
     let web = "[[listeners]]\nname = 'web'\naddress = '127.0.0.1:8080'\n";
     let two = "[[listeners]]\nname = 'two'\naddress = '127.0.0.1:8081'\n";
+    let tls = |rest: &str| format!("{two}tls = {{ certificates = [{{ cert = 'a', key = 'b' }}]{rest} }}\n");
+    let secure = listener(&format!("{web}{}", tls("")));
+    for (text, wanted) in [
+        (format!("{web}{}", tls(", strict_sni = true").replace("'a'", "'c'")), &[][..]),
+        (format!("{web}{}", tls(", min_version = '1.3'")), &["listener `two`: tls"]),
+        (format!("{web}{}", tls(", client_ca = 'x', client_cert = 'optional'")), &["listener `two`: tls"]),
+        (format!("{web}{two}"), &["listener `two`: tls"]),
+    ] {
+        assert_eq!(merge::needs_restart(&secure, &listener(&text)), wanted, "{text}");
+    }
     let old = listener(&format!("[server]\nworkers = 2\n{web}{two}"));
     for (text, wanted) in [
         (format!("[server]\nworkers = 2\n{web}{two}"), &[][..]),

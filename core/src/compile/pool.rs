@@ -52,6 +52,8 @@ pub(super) fn compile(input: Input<'_>, name: &str, previous: Option<&Snapshot>)
         health: written.health.clone().map(Arc::new),
         eject: written.eject.as_ref().map(Policy::compile),
         timeouts: timeouts(written),
+        protocol: written.protocol,
+        tls: written.tls.clone(),
         cumulative,
     };
     if let Some(before) = before
@@ -68,6 +70,7 @@ fn timeouts(written: &config::Pool) -> Timeouts {
         read: written.read_timeout.0,
         write: written.write_timeout.0,
         idle: written.idle_timeout.0,
+        tunnel_idle: written.tunnel_idle_timeout.0,
         drain: written.drain_timeout.0,
     }
 }
@@ -181,6 +184,6 @@ fn is_same(a: &Pool, b: &Pool) -> bool {
     shape(a) == shape(b)
         && keys(a) == keys(b)
         && revision(a) == revision(b)
-        && (a.draining, a.balance, &a.health, &a.eject, a.timeouts)
-            == (b.draining, b.balance, &b.health, &b.eject, b.timeouts)
+        && (a.draining, a.balance, &a.health, &a.eject, a.timeouts, a.protocol, &a.tls)
+            == (b.draining, b.balance, &b.health, &b.eject, b.timeouts, b.protocol, &b.tls)
 }

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tidegate_admin::token_problem;
+use tidegate_admin::clock::Clock;
+use tidegate_admin::problems_of_files;
 use tidegate_core::config::Config;
 use tidegate_core::config::read::read;
 use tidegate_core::state::split_names;
@@ -20,7 +21,7 @@ use super::words::plural;
 /// Check a configuration file: every problem with its line, or a summary.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The configuration file; the file of the admin API's token is read, too.
+    /// The configuration file; the files that it names (certificates, the admin API's token) are read, too.
     #[arg(value_name = "FILE", default_value = "tidegate.toml")]
     file: PathBuf,
 }
@@ -35,7 +36,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     })?;
     let paint = Paint::of(&std::io::stdout());
     let config = read(&text, &|name| std::env::var(name).ok());
-    match config.and_then(|config| token_problem(file, &config).map_or(Ok(config), |one| Err(vec![one]))) {
+    let checked = config.and_then(|config| {
+        let problems = problems_of_files(file, &config, Clock::start().now());
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    });
+    match checked {
         Ok(config) => {
             print(&summary(file, &config, paint))?;
             Ok(ExitCode::SUCCESS)
@@ -121,9 +126,10 @@ mod tests {
         std::fs::write(&file, text).expect("written");
         let check = || run(&Arguments { file: file.clone() }).expect("checked");
         let config = read(text, &|_| None).expect("good");
-        let problem = token_problem(&file, &config).expect("there is no such file");
-        assert_eq!(problem.path, "admin.token_file");
-        assert!(problem.message.contains("admin.token cannot be read"), "{problem:?}");
+        let problems = problems_of_files(&file, &config, Clock::start().now());
+        assert_eq!(problems.len(), 1, "there is no such file: {problems:?}");
+        assert_eq!(problems[0].path, "admin.token_file");
+        assert!(problems[0].message.contains("admin.token cannot be read"), "{problems:?}");
         assert_eq!(check(), ExitCode::FAILURE);
         std::fs::write(folder.path().join("admin.token"), "secret\n").expect("written");
         assert_eq!(check(), ExitCode::SUCCESS);
