@@ -171,6 +171,7 @@ impl EndpointCell {
 #[derive(Debug, Default)]
 pub struct PoolCell {
     in_flight: AtomicU32,
+    tunnels: AtomicU32,
     /// Tries at the pool's endpoints.
     pub attempts: Attempts,
     /// Serialises ejections, so that two at once cannot pass the pool's limit.
@@ -185,6 +186,21 @@ impl PoolCell {
     /// Requests in flight.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
+    }
+
+    /// Connections that go on after an upgrade.
+    pub fn tunnels(&self) -> u32 {
+        self.tunnels.load(Relaxed)
+    }
+
+    /// A connection goes on after an upgrade.
+    pub fn tunnel_opened(&self) {
+        self.tunnels.fetch_add(1, Relaxed);
+    }
+
+    /// It is over.
+    pub fn tunnel_closed(&self) {
+        self.tunnels.fetch_sub(1, Relaxed);
     }
 }
 

@@ -14,12 +14,25 @@ pub enum Refusal {
     HeaderTooLarge,
     /// The request broke the rules of HTTP.
     BadRequest,
+    /// The PROXY protocol's header was not there, or not in time.
+    ProxyProtocol,
+    /// The TLS handshake failed, or was not done in time.
+    TlsHandshake,
+    /// An HTTP/2 connection made work and nothing else.
+    Http2Flood,
 }
 
 impl Refusal {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 4] =
-        [Self::MaxConnections, Self::HeaderTimeout, Self::HeaderTooLarge, Self::BadRequest];
+    pub const ALL: [Self; 7] = [
+        Self::MaxConnections,
+        Self::HeaderTimeout,
+        Self::HeaderTooLarge,
+        Self::BadRequest,
+        Self::ProxyProtocol,
+        Self::TlsHandshake,
+        Self::Http2Flood,
+    ];
 
     /// The word used in metrics and logs.
     pub fn as_str(self) -> &'static str {
@@ -28,6 +41,9 @@ impl Refusal {
             Self::HeaderTimeout => "header_timeout",
             Self::HeaderTooLarge => "header_too_large",
             Self::BadRequest => "bad_request",
+            Self::ProxyProtocol => "proxy_protocol",
+            Self::TlsHandshake => "tls_handshake",
+            Self::Http2Flood => "http2_flood",
         }
     }
 }

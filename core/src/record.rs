@@ -104,11 +104,13 @@ pub enum Failure {
     Status5xx,
     /// The endpoint's answer was not HTTP.
     Protocol,
+    /// The gRPC call ended with a status for a fault of the server's, or with none.
+    Grpc,
 }
 
 impl Failure {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NoEndpoint,
         Self::Connect,
         Self::Reset,
@@ -116,6 +118,7 @@ impl Failure {
         Self::Truncated,
         Self::Status5xx,
         Self::Protocol,
+        Self::Grpc,
     ];
 
     /// The word used in metrics and logs.
@@ -128,6 +131,7 @@ impl Failure {
             Self::Truncated => "truncated",
             Self::Status5xx => "5xx",
             Self::Protocol => "protocol",
+            Self::Grpc => "grpc",
         }
     }
 }

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::HeaderValue;
 use tidegate_core::cell::{EndpointCell, InFlight};
 use tidegate_core::decide::Decision;
 use tidegate_core::ledger::Ticket;
@@ -61,6 +62,12 @@ pub(crate) struct Context {
     pub(crate) error_code: Option<&'static str>,
     /// When the client may come again, in seconds; told with an error.
     pub(crate) retry_after_s: Option<u64>,
+    /// The protocol that the client wants to go on with.
+    pub(crate) upgrade: Option<HeaderValue>,
+    /// The request is a gRPC call.
+    pub(crate) is_grpc: bool,
+    /// How the call ended, once that is known.
+    pub(crate) grpc_status: Option<u16>,
     /// The first failure of an upstream, which its pool is charged with.
     pub(crate) failure: Option<Failure>,
     pub(crate) body_bytes: u64,
@@ -109,6 +116,9 @@ impl Context {
             retry_after_s: None,
             status: 0,
             error_code: None,
+            upgrade: None,
+            is_grpc: false,
+            grpc_status: None,
             failure: None,
             body_bytes: 0,
             ticket: None,

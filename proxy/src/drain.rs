@@ -16,7 +16,8 @@ use tidegate_core::event::{Event, Kind};
 use tidegate_core::pool::Pool;
 use tidegate_core::snapshot::Snapshot;
 
-use crate::peer::close_connections;
+use crate::peer::{self, close_connections};
+use crate::shutdown::FAREWELL;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -99,8 +100,15 @@ fn look(control: &Control, leaving: &mut HashMap<Key, Leaving>) {
             close_connections(&one.cell);
             one.done = true;
             tell(control, pool, one, in_flight, now_ms);
+        } else if now_ms.saturating_add(farewell_ms()) >= one.deadline_ms {
+            peer::cut(&one.cell).cancel();
         }
     }
+}
+
+/// So long before the deadline tunnels are told that they end.
+fn farewell_ms() -> u64 {
+    u64::try_from(FAREWELL.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn tell(control: &Control, pool: &str, one: &Leaving, cut: u32, now_ms: u64) {

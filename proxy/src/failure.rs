@@ -62,7 +62,7 @@ fn of_upstream(kind: &ErrorType, head_seen: bool) -> Failure {
         | E::InvalidCert
         | E::HandshakeError => Failure::Connect,
         E::ReadTimedout | E::WriteTimedout => Failure::Timeout,
-        E::InvalidHTTPHeader | E::H1Error | E::H2Error | E::InvalidH2 => Failure::Protocol,
+        E::InvalidHTTPHeader | E::H1Error | E::InvalidH2 => Failure::Protocol,
         _ if head_seen => Failure::Truncated,
         _ => Failure::Reset,
     }
@@ -76,7 +76,7 @@ pub(crate) fn status_of(failure: Failure, timed_out: bool) -> (u16, &'static str
         Failure::Connect => (502, "connect_failed"),
         Failure::Timeout => (504, "upstream_timeout"),
         Failure::Protocol => (502, "upstream_protocol"),
-        Failure::Reset | Failure::Truncated | Failure::Status5xx => (502, "upstream_reset"),
+        Failure::Reset | Failure::Truncated | Failure::Status5xx | Failure::Grpc => (502, "upstream_reset"),
     }
 }
 
@@ -87,6 +87,7 @@ pub(crate) fn code_of(status: u16) -> &'static str {
         408 => "request_timeout",
         413 => "body_too_large",
         414 => "uri_too_long",
+        421 => "misdirected",
         431 => "header_too_large",
         500 => "internal",
         503 => "overloaded",

@@ -7,13 +7,17 @@
 //! error) and `logging`. Stage before: [`crate::listen`]; next: the upstream.
 
 mod admit;
+mod complain;
+mod grpc;
 mod hold;
 mod retry;
+mod upgrade;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
@@ -29,17 +33,19 @@ use crate::headers::{self, Origin};
 use crate::listen::Exchange;
 use crate::shutdown::Drain;
 use crate::telemetry::AccessLog;
+use complain::Complaints;
 
 /// The data plane's application.
 pub(crate) struct Gateway {
     control: Arc<Control>,
     drain: Arc<Drain>,
     access: Arc<AccessLog>,
+    complaints: Complaints,
 }
 
 impl Gateway {
     pub(crate) fn new(control: Arc<Control>, drain: Arc<Drain>, access: Arc<AccessLog>) -> Self {
-        Self { control, drain, access }
+        Self { control, drain, access, complaints: Complaints::default() }
     }
 
     fn now_ms(&self) -> u64 {
@@ -71,8 +77,11 @@ impl Gateway {
         code: &'static str,
         detail: &str,
     ) -> Result<()> {
-        context.status = status;
         context.error_code = Some(code);
+        if context.is_grpc {
+            return grpc::answer(session, context, status, code, detail).await;
+        }
+        context.status = status;
         let mut answer = failure::answer(session.req_header(), status, code, detail)?;
         admit::assign_id(context, &mut answer.head)?;
         if let Some(seconds) = context.retry_after_s {
@@ -107,6 +116,7 @@ impl ProxyHttp for Gateway {
             // HTTP/1.0 knows no interim answers (RFC 9110, 15.2).
             session.set_ignore_info_resp(true);
         }
+        upgrade::look(session, context);
         let mut admitted = admit::admit(self, session, context);
         if admitted.is_ok() && hold::waits(context) {
             admitted = hold::hold(self, session, context).await?;
@@ -126,13 +136,13 @@ impl ProxyHttp for Gateway {
         {
             return Error::e_explain(ErrorType::HTTPStatus(refusal.status), refusal.detail);
         }
-        context.exchange.begin_try(context.route().and_then(|r| r.try_timeout));
+        context.exchange.begin_try(retry::try_limit(context));
         let Some(cell) = context.begin_try(self.now_ms()) else {
             context.failure.get_or_insert(Failure::NoEndpoint);
             context.tries.found_none = true;
             return Error::e_explain(ErrorType::HTTPStatus(503), "no usable endpoint");
         };
-        Ok(retry::peer(context, &cell))
+        Ok(retry::peer(self, context, &cell))
     }
 
     async fn request_body_filter(
@@ -165,14 +175,23 @@ impl ProxyHttp for Gateway {
         if session.req_header().version == http::Version::HTTP_10 {
             request.remove_header(&http::header::EXPECT);
         }
-        let origin =
-            Origin { peer: facts.peer, trusted: facts.trusted, version: session.req_header().version };
+        let origin = Origin {
+            peer: facts.peer,
+            trusted: facts.trusted,
+            version: session.req_header().version,
+            scheme: context.exchange.scheme(),
+            certificate: context.exchange.tls.as_ref().and_then(|tls| tls.client.as_deref()),
+        };
         if let Some(endpoint) = context.endpoint()
             && !request.headers.contains_key(http::header::HOST)
         {
             request.insert_header(http::header::HOST, endpoint.address.to_string())?;
         }
         headers::forward(request, origin, &facts.ids)?;
+        headers::trailers(request, &session.req_header().headers)?;
+        if let Some(protocol) = &context.upgrade {
+            headers::upgrade(request, protocol)?;
+        }
         if let Some(header) = &context.snapshot.split(decision.split).pool_header {
             request.insert_header(header.clone(), &*decision.serving(&context.snapshot).name)?;
         }
@@ -186,14 +205,22 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
     ) -> Result<()> {
         let status = answer.status.as_u16();
-        if status == 101 {
+        if status == 101 && context.upgrade.is_none() {
             // No upgrade was asked for: what follows would not be HTTP.
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "unsolicited 101").into_up());
+        }
+        if status == 101 {
+            context.tries.upstream_status = Some(status);
+            context.status = status;
+            upgrade::opened(self, session, context);
+            return Ok(());
         }
         if status < 200 {
             return Ok(());
         }
         context.tries.upstream_status = Some(status);
+        context.grpc_status = None;
+        grpc::note(context, &answer.headers);
         context.exchange.answered();
         if status >= 500 && retry::may_retry(self, session, context, Failure::Status5xx) {
             let mut error = Error::explain(ErrorType::HTTPStatus(status), "retrying").into_up();
@@ -209,7 +236,7 @@ impl ProxyHttp for Gateway {
         answer: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        headers::back(answer);
+        headers::back(answer)?;
         if answer.status.is_informational() {
             return Ok(());
         }
@@ -228,6 +255,16 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
+    async fn response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut HeaderMap,
+        context: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        grpc::note(context, trailers);
+        Ok(None)
+    }
+
     fn fail_to_connect(
         &self,
         session: &mut Session,
@@ -241,6 +278,7 @@ impl ProxyHttp for Gateway {
             error.set_retry(false);
             return error;
         }
+        self.complaints.tell(context, Failure::Connect, &error, self.now_ms());
         self.end_try(context, Outcome::Failed(Failure::Connect));
         let again = retry::may_retry(self, session, context, Failure::Connect);
         error.set_retry(again);
@@ -286,6 +324,7 @@ impl ProxyHttp for Gateway {
         if error.is_none() {
             let outcome = match context.tries.upstream_status {
                 Some(500..) => Outcome::Failed(Failure::Status5xx),
+                Some(_) if context.is_grpc => grpc::outcome(context),
                 _ => Outcome::Ok,
             };
             self.end_try(context, outcome);

@@ -5,8 +5,10 @@
 
 use std::net::IpAddr;
 
+use http::StatusCode;
 use http::header::{
-    CONNECTION, FORWARDED, HOST, HeaderName, HeaderValue, SET_COOKIE, TE, TRAILER, UPGRADE, VIA,
+    CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, SET_COOKIE, TE,
+    TRAILER, UPGRADE, VIA,
 };
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -17,6 +19,8 @@ use tidegate_core::pick::Entropy;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Who the client of a TLS connection is, in Envoy's words.
+const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 /// Told by some proxies; never by Tidegate, so an untrusted peer's are removed.
 const SPOOFABLE: [&str; 3] = ["x-forwarded-port", "x-real-ip", "x-forwarded-server"];
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -26,13 +30,17 @@ const MAX_REQUEST_ID: usize = 128;
 
 /// Where a request comes from, and how it is told upstream.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin {
+pub(crate) struct Origin<'a> {
     /// The other end of the connection.
     pub(crate) peer: IpAddr,
     /// Whether it is a trusted proxy.
     pub(crate) trusted: bool,
     /// What the request came as.
     pub(crate) version: http::Version,
+    /// The scheme of the URL that was asked for.
+    pub(crate) scheme: &'static str,
+    /// The certificate that the client showed.
+    pub(crate) certificate: Option<&'a str>,
 }
 
 /// The ids that follow a request through the system.
@@ -90,7 +98,7 @@ fn is_traceparent(value: &[u8]) -> bool {
 }
 
 /// Readies a request's head for the upstream.
-pub(crate) fn forward(request: &mut RequestHeader, origin: Origin, ids: &Ids) -> Result<()> {
+pub(crate) fn forward(request: &mut RequestHeader, origin: Origin<'_>, ids: &Ids) -> Result<()> {
     let host = request.headers.get(HOST).cloned().unwrap_or_else(|| HeaderValue::from_static(""));
     let peer = origin.peer.to_string();
     let chain = match (origin.trusted, joined(request, &X_FORWARDED_FOR)) {
@@ -99,7 +107,7 @@ pub(crate) fn forward(request: &mut RequestHeader, origin: Origin, ids: &Ids) ->
     };
     request.insert_header(X_FORWARDED_FOR, chain)?;
     if !origin.trusted || !request.headers.contains_key(X_FORWARDED_PROTO) {
-        request.insert_header(X_FORWARDED_PROTO, "http")?;
+        request.insert_header(X_FORWARDED_PROTO, origin.scheme)?;
     }
     if !origin.trusted || !request.headers.contains_key(X_FORWARDED_HOST) {
         request.insert_header(X_FORWARDED_HOST, host.clone())?;
@@ -109,8 +117,17 @@ pub(crate) fn forward(request: &mut RequestHeader, origin: Origin, ids: &Ids) ->
             request.remove_header(name);
         }
     }
+    if let Some(certificate) = origin.certificate {
+        request.insert_header(CLIENT_CERTIFICATE, certificate)?;
+    } else if !origin.trusted {
+        request.remove_header(&CLIENT_CERTIFICATE);
+    }
     forward_rfc7239(request, origin, &peer, &host)?;
-    let via = if origin.version == http::Version::HTTP_10 { "1.0 tidegate" } else { "1.1 tidegate" };
+    let via = match origin.version {
+        http::Version::HTTP_10 => "1.0 tidegate",
+        http::Version::HTTP_2 => "2.0 tidegate",
+        _ => "1.1 tidegate",
+    };
     request.append_header(VIA, via)?;
     request.insert_header(X_REQUEST_ID, ids.request.clone())?;
     request.insert_header(TRACEPARENT, ids.trace_parent.clone())?;
@@ -123,14 +140,14 @@ pub(crate) fn forward(request: &mut RequestHeader, origin: Origin, ids: &Ids) ->
 /// `Forwarded`, where the client sent one: appended to when it is trusted, else replaced.
 fn forward_rfc7239(
     request: &mut RequestHeader,
-    origin: Origin,
+    origin: Origin<'_>,
     peer: &str,
     host: &HeaderValue,
 ) -> Result<()> {
     let Some(before) = joined(request, &FORWARDED) else { return Ok(()) };
     let node = if origin.peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_owned() };
     let host = host.to_str().unwrap_or_default();
-    let ours = format!("for={node};host=\"{host}\";proto=http");
+    let ours = format!("for={node};host=\"{host}\";proto={}", origin.scheme);
     let value = if origin.trusted { format!("{before}, {ours}") } else { ours };
     request.insert_header(FORWARDED, value)
 }
@@ -140,17 +157,49 @@ fn joined(request: &RequestHeader, name: &HeaderName) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join(", "))
 }
 
-/// Removes from an answer what concerns only the connection it came over.
-pub(crate) fn back(answer: &mut ResponseHeader) {
-    let nominated: Vec<HeaderName> = answer
-        .headers
+/// Tells an HTTP/2 upstream that the client takes trailers, which gRPC insists on. The field is one of the
+/// connection, so it does not pass by itself.
+pub(crate) fn trailers(request: &mut RequestHeader, asked: &HeaderMap) -> Result<()> {
+    let takes = |line: &HeaderValue| {
+        line.as_bytes().split(|b| *b == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    };
+    if request.version == http::Version::HTTP_2 && asked.get_all(TE).iter().any(takes) {
+        request.insert_header(TE, "trailers")?;
+    }
+    Ok(())
+}
+
+/// Asks the upstream for an upgrade, in place of what the client asked of us.
+pub(crate) fn upgrade(request: &mut RequestHeader, protocol: &HeaderValue) -> Result<()> {
+    for name in nominated(&request.headers) {
+        request.remove_header(&name);
+    }
+    for name in [&TE, &TRAILER, &PROXY_AUTHORIZATION] {
+        request.remove_header(name);
+    }
+    for name in ["keep-alive", "proxy-connection", "http2-settings"] {
+        request.remove_header(name);
+    }
+    request.insert_header(CONNECTION, "upgrade")?;
+    request.insert_header(UPGRADE, protocol.clone())
+}
+
+/// The fields that `Connection` names, but for those that it may not.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
         .get_all(CONNECTION)
         .iter()
         .flat_map(|line| line.as_bytes().split(|b| *b == b','))
         .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
         .filter(|name| !is_end_to_end(name))
-        .collect();
-    for name in nominated {
+        .collect()
+}
+
+/// Removes from an answer what concerns only the connection it came over.
+pub(crate) fn back(answer: &mut ResponseHeader) -> Result<()> {
+    let protocol = answer.headers.get(UPGRADE).filter(|_| answer.status == StatusCode::SWITCHING_PROTOCOLS);
+    let protocol = protocol.cloned();
+    for name in nominated(&answer.headers) {
         answer.remove_header(&name);
     }
     for name in [&TE, &TRAILER, &UPGRADE] {
@@ -159,6 +208,11 @@ pub(crate) fn back(answer: &mut ResponseHeader) {
     for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authentication-info"] {
         answer.remove_header(name);
     }
+    if let Some(protocol) = protocol {
+        answer.insert_header(CONNECTION, "upgrade")?;
+        answer.insert_header(UPGRADE, protocol)?;
+    }
+    Ok(())
 }
 
 /// Fields that frame or date the message: naming them in `Connection` is a fault, not a wish.

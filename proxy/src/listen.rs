@@ -1,15 +1,20 @@
 //! Listeners: bind, accept, and keep within bounds what clients may hold.
 //!
 //! The accept loop is ours, not pingora's, so that a drain can announce itself before anything is
-//! closed, heads have deadlines, and connections are capped and counted. TLS, HTTP/2 and the PROXY
-//! protocol will stand between accept and [`connection`]. Next: [`connection`], one task each.
+//! closed, heads have deadlines, and connections are capped and counted. Next: [`greet`], one task each.
 
 mod client;
 mod connection;
+mod deadlines;
 mod exchange;
 mod framing;
+mod greet;
+mod h2;
 mod head;
+mod identity;
+mod proxy_protocol;
 mod transport;
+mod tunnel;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,15 +29,17 @@ use tidegate_admin::Control;
 use tidegate_core::config::Listener;
 use tidegate_core::edge::{ListenerCell, Refusal};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 pub(crate) use client::ClientStream;
 pub(crate) use exchange::Exchange;
+pub(crate) use tunnel::{Opened, Tunnels};
 
 use crate::failure::raw_answer;
 use crate::gateway::Gateway;
 use crate::shutdown::Drain;
 use crate::telemetry::AccessLog;
-use transport::{Raw, Socket as ClientSocket, Transport};
+use transport::Socket as ClientSocket;
 
 /// The gateway inside pingora's machinery.
 pub(crate) type Proxy = HttpProxy<Gateway>;
@@ -50,6 +57,8 @@ pub(crate) struct Door {
     proxy: Arc<Proxy>,
     drain: Arc<Drain>,
     access: Arc<AccessLog>,
+    /// Places for TLS handshakes.
+    handshakes: Semaphore,
 }
 
 impl Door {
@@ -105,7 +114,8 @@ pub(crate) async fn accept(
             return tracing::error!(listener = bound.cell.name, "cannot accept connections: {error}");
         }
     };
-    let door = Arc::new(Door { cell: bound.cell, control, proxy, drain, access });
+    let handshakes = Semaphore::new(greet::MAX_HANDSHAKES);
+    let door = Arc::new(Door { cell: bound.cell, control, proxy, drain, access, handshakes });
     let mut complained: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
@@ -185,20 +195,16 @@ fn admit(socket: TcpStream, peer: SocketAddr, door: &Arc<Door>) {
     let cap = u64::from(door.settings().max_connections);
     if cap > 0 && count > cap {
         door.cell.refuse(Refusal::MaxConnections);
-        // One attempt, never a wait: the listener has no place to keep this connection.
-        let _ = socket.try_write(&raw_answer(
-            503,
-            "overloaded",
-            "this listener has as many connections as it may",
-        ));
+        if door.settings().tls.is_none() {
+            // One attempt, never a wait: the listener has no place to keep this connection.
+            let why = "this listener has as many connections as it may";
+            let _ = socket.try_write(&raw_answer(503, "overloaded", why));
+        }
         return;
     }
     // Without it small answers wait for the client's acknowledgement; a failure costs only speed.
     let _ = socket.set_nodelay(true);
-    let exchange = Arc::new(Exchange::new(peer, Arc::clone(&door.cell), door.control.clock()));
-    let transport = Transport::Plain(Raw::new(ClientSocket::Tcp(socket)));
-    let client = ClientStream::new(transport, exchange, held);
-    door.drain.spawn(connection::serve(client, Arc::clone(door)));
+    door.drain.spawn(greet::serve(ClientSocket::Tcp(socket), peer, held, Arc::clone(door)));
 }
 
 /// Counts a connection for as long as it lives.

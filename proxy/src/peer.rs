@@ -17,18 +17,32 @@ use parking_lot::Mutex;
 use pingora_core::connectors::L4Connect;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::l4::stream::Stream;
+use pingora_core::protocols::tls::{ALPN, CaType};
 use pingora_core::upstreams::peer::{H1UpgradePolicy, HttpPeer, Tracer, Tracing};
+use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 use pingora_core::{Error, ErrorType, Result};
 use socket2::{SockRef, Socket};
+use tidegate_admin::tls::PoolTrust;
 use tidegate_core::cell::EndpointCell;
+use tidegate_core::config::Protocol;
 use tidegate_core::pool::Pool;
 use tokio::net::TcpStream;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_util::sync::CancellationToken;
+
+/// Streams on one connection to an endpoint, where it allows as many.
+const MAX_STREAMS: usize = 100;
+/// What an endpoint may send ahead on one stream, and on all of a connection.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// The open connections to an endpoint, kept in its cell.
 #[derive(Debug, Default)]
 struct Connections {
     next: AtomicU64,
     open: Mutex<Open>,
+    /// Ends the tunnels to the endpoint.
+    cut: Mutex<CancellationToken>,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +54,17 @@ struct Open {
 
 fn connections(cell: &EndpointCell) -> Option<&Connections> {
     cell.attachment(|| Box::new(Connections::default())).downcast_ref()
+}
+
+/// Ends the tunnels to an endpoint, when it is cancelled.
+pub(crate) fn cut(cell: &Arc<EndpointCell>) -> CancellationToken {
+    let Some(connections) = connections(cell) else { return CancellationToken::new() };
+    let mut cut = connections.cut.lock();
+    if cut.is_cancelled() && !cell.is_retired() {
+        // It drained, and has been taken back since.
+        *cut = CancellationToken::new();
+    }
+    cut.clone()
 }
 
 /// Closes every connection to an endpoint, in use or kept; how many there were.
@@ -58,23 +83,80 @@ pub(crate) fn close_connections(cell: &EndpointCell) -> usize {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) connect: Duration,
-    pub(crate) read: Duration,
+    /// `None` = as long as it takes, for what is no longer HTTP.
+    pub(crate) read: Option<Duration>,
     pub(crate) write: Duration,
 }
 
+/// What a try is to be connected by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'a> {
+    /// Whom to trust, where the pool speaks TLS.
+    pub(crate) trust: Option<&'a PoolTrust>,
+    /// Connections are shared within a group only.
+    pub(crate) group: u64,
+    pub(crate) limits: Limits,
+    /// The request asks for an upgrade, which HTTP/2 does not have.
+    pub(crate) upgrade: bool,
+}
+
 /// The endpoint, for one try.
-pub(crate) fn peer(pool: &Pool, group: u64, cell: &Arc<EndpointCell>, limits: Limits) -> Box<HttpPeer> {
-    let mut peer = HttpPeer::new(cell.address, false, String::new());
-    // Connections are never shared between pools, whatever the address.
-    peer.group_key = group;
+pub(crate) fn peer(pool: &Pool, cell: &Arc<EndpointCell>, terms: Terms<'_>) -> Box<HttpPeer> {
+    let Terms { trust, group, limits, upgrade } = terms;
+    let name = pool.tls.as_ref().map(|tls| tls.sni.clone());
+    let mut peer = HttpPeer::new(cell.address, name.is_some(), name.unwrap_or_default());
+    // Connections are never shared between pools, whatever the address; nor beyond a change of whom to trust.
+    peer.group_key = group ^ trust.map_or(0, |trust| trust.identity);
+    if let Some(files) = trust.and_then(Files::of) {
+        peer.options.ca.clone_from(&files.authorities);
+        peer.client_cert_key.clone_from(&files.shown);
+    }
     let options = &mut peer.options;
+    if let Some(tls) = &pool.tls {
+        options.verify_cert = tls.verify;
+        options.verify_hostname = tls.verify;
+    }
+    options.alpn = match (pool.protocol, pool.tls.is_some()) {
+        (Protocol::H2, _) => ALPN::H2,
+        (Protocol::Auto, true) if !upgrade => ALPN::H2H1,
+        _ => ALPN::H1,
+    };
+    options.max_h2_streams = MAX_STREAMS;
+    options.h2_stream_window_size = Some(STREAM_WINDOW);
+    options.h2_connection_window_size = Some(CONNECTION_WINDOW);
     options.connection_timeout = Some(limits.connect);
-    options.read_timeout = Some(limits.read);
+    options.total_connection_timeout = Some(limits.connect);
+    options.read_timeout = limits.read;
     options.write_timeout = Some(limits.write);
     options.idle_timeout = Some(pool.timeouts.idle);
     options.custom_l4 = Some(Arc::new(Connect { cell: Arc::clone(cell), timeout: limits.connect }));
-    options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Deny;
+    // What an upgrade needs is put together by `headers`, for any protocol.
+    options.http_upstream_request_policy.h1_upgrade =
+        if upgrade { H1UpgradePolicy::Preserve } else { H1UpgradePolicy::Deny };
     Box::new(peer)
+}
+
+/// A pool's certificates, in pingora's form.
+struct Files {
+    authorities: Option<Arc<CaType>>,
+    shown: Option<Arc<CertKey>>,
+}
+
+impl Files {
+    /// Made once for each reading of the files.
+    fn of(trust: &PoolTrust) -> Option<&Self> {
+        trust.attachment(|| Box::new(Self::new(trust))).downcast_ref()
+    }
+
+    fn new(trust: &PoolTrust) -> Self {
+        let der = |chain: &[CertificateDer<'_>]| chain.iter().map(|one| one.to_vec()).collect::<Vec<_>>();
+        let authorities = trust
+            .authorities
+            .as_ref()
+            .map(|all| der(all).into_iter().map(|one| WrappedX509::new(one, parse_x509)).collect());
+        let shown = trust.shown.as_ref().map(|(chain, key)| Arc::new(CertKey::new(der(chain), key.clone())));
+        Self { authorities, shown }
+    }
 }
 
 #[derive(Debug)]

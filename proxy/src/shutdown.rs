@@ -17,10 +17,14 @@ use pingora_core::server::ShutdownWatch;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How long an idle kept-alive connection is waited for once the listeners are closed.
 pub(crate) const LINGER: Duration = Duration::from_millis(500);
+
+/// So long before the end tunnels are told, which can be told nothing sooner.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -36,6 +40,8 @@ pub(crate) struct Drain {
     /// pingora's form of "say `Connection: close`".
     announced: watch::Sender<bool>,
     connections: TaskTracker,
+    /// Ends tunnels.
+    cut: CancellationToken,
     active: Arc<AtomicUsize>,
 }
 
@@ -65,6 +71,7 @@ impl Drain {
             phase: watch::Sender::new(Phase::Serving),
             announced: watch::Sender::new(false),
             connections: TaskTracker::new(),
+            cut: CancellationToken::new(),
             active: Arc::default(),
         })
     }
@@ -91,6 +98,12 @@ impl Drain {
         *self.announced.borrow()
     }
 
+    /// Resolves when clients are to be told that their connections will close.
+    pub(crate) async fn announced(&self) {
+        // The sender lives in `self`, so the wait cannot end otherwise.
+        let _ = self.announced.subscribe().wait_for(|announced| *announced).await;
+    }
+
     /// From now on answers say `Connection: close`.
     pub(crate) fn announce(&self) {
         self.announced.send_replace(true);
@@ -109,10 +122,20 @@ impl Drain {
         self.announce();
         self.phase.send_replace(Phase::Closing(Instant::now()));
         self.connections.close();
-        if tokio::time::timeout(timeout, self.connections.wait()).await.is_ok() {
+        let farewell = FAREWELL.min(timeout);
+        if tokio::time::timeout(timeout - farewell, self.connections.wait()).await.is_ok() {
+            return 0;
+        }
+        self.cut.cancel();
+        if tokio::time::timeout(farewell, self.connections.wait()).await.is_ok() {
             return 0;
         }
         self.active.load(Relaxed)
+    }
+
+    /// Ends tunnels when it is cancelled.
+    pub(crate) fn cut(&self) -> CancellationToken {
+        self.cut.clone()
     }
 
     /// Resolves when listeners are to be closed.

@@ -49,6 +49,8 @@ pub struct Pool {
     pub write_timeout: Span,
     /// How long an unused connection to an endpoint is kept. 0 = none is kept.
     pub idle_timeout: Span,
+    /// How long a connection after an upgrade (a WebSocket) may carry nothing either way.
+    pub tunnel_idle_timeout: Span,
     /// How long requests in flight may go on once an endpoint drains.
     pub drain_timeout: Span,
     /// How long an endpoint that has come up takes to reach its full weight. 0 = at once.
@@ -76,6 +78,7 @@ impl Default for Pool {
             read_timeout: Span::secs(60),
             write_timeout: Span::secs(60),
             idle_timeout: Span::secs(60),
+            tunnel_idle_timeout: Span::secs(3_600),
             drain_timeout: Span::secs(30),
             slow_start: Span::default(),
             rollout: None,

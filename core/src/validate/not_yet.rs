@@ -4,15 +4,13 @@
 //! its row.
 
 use super::{Problem, path};
-use crate::config::{Config, HeaderEdits, Limits, Protocol};
+use crate::config::{Config, HeaderEdits, Limits};
 
 /// A problem for each key in use that has no effect in this version.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     for (index, listener) in config.listeners.iter().enumerate() {
         let at = path::index("listeners", index);
-        let rows = [("tls", listener.tls.is_some()), ("proxy_protocol", listener.proxy_protocol)];
-        refuse(&rows, &at, &mut found);
         if listener.address.starts_with("unix:") {
             found.push(problem(
                 path::key(&at, "address"),
@@ -24,8 +22,6 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     for (name, pool) in &config.pools {
         let rows = [
             ("dns", pool.dns.is_some()),
-            ("tls", pool.tls.is_some()),
-            ("protocol", pool.protocol != Protocol::Http1),
             ("panic_threshold", pool.panic_threshold != 0),
             ("limits", pool.limits != Limits::default()),
             ("slow_start", pool.slow_start.limit().is_some()),

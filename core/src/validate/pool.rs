@@ -21,7 +21,11 @@ pub(super) fn check(name: &str, pool: &Pool, findings: &mut Findings) {
             findings.add(path::key(&at, "dns"), message);
         }
     }
-    for (key, span) in [("connect_timeout", pool.connect_timeout), ("dns_refresh", pool.dns_refresh)] {
+    for (key, span) in [
+        ("connect_timeout", pool.connect_timeout),
+        ("dns_refresh", pool.dns_refresh),
+        ("tunnel_idle_timeout", pool.tunnel_idle_timeout),
+    ] {
         if span.limit().is_none() {
             findings.add(path::key(&at, key), format!("`{key}` must be longer than 0"));
         }

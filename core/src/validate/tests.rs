@@ -429,11 +429,7 @@ fn rollouts() {
 #[test]
 fn what_is_not_supported_is_refused() {
     for (snippet, path) in [
-        ("tls = { certificates = [] }\n", "listeners[0].tls"),
-        ("proxy_protocol = true\n", "listeners[0].proxy_protocol"),
         ("[pools.a]\ndns = \"x:1\"\n", "pools.a.dns"),
-        ("[pools.a]\ntls = { sni = \"x\" }\n", "pools.a.tls"),
-        ("[pools.a]\nprotocol = \"h2\"\n", "pools.a.protocol"),
         ("[pools.a]\npanic_threshold = 1\n", "pools.a.panic_threshold"),
         ("[pools.a]\nlimits = { queue = 1 }\n", "pools.a.limits"),
         ("[pools.a]\nslow_start = \"1s\"\n", "pools.a.slow_start"),

@@ -9,10 +9,12 @@ use pingora_proxy::Session;
 use tidegate_core::decide::{KeyOrigin, decide};
 use tidegate_core::record::Failure;
 use tidegate_core::request::{RequestView, client_address, normalise_host, normalise_path};
+use tidegate_core::snapshot::Settings;
 
-use super::Gateway;
+use super::{Gateway, grpc};
 use crate::context::{Context, Facts};
 use crate::headers::{self, Ids};
+use crate::listen::Exchange;
 
 /// An answer in place of forwarding.
 pub(super) struct Refusal {
@@ -31,6 +33,7 @@ pub(super) fn admit(gateway: &Gateway, session: &mut Session, context: &mut Cont
     let settings = &context.snapshot.settings;
     let max_body = settings.listener(&exchange.listener.name).map_or(0, |l| l.max_body_size.0);
     let head = session.req_header();
+    context.is_grpc = grpc::is_call(head);
     let (client, trusted) = client_address(exchange.peer.ip(), &head.headers, &settings.trusted_proxies);
     let ids = Ids::of(head, &mut context.entropy);
     let peer = exchange.peer.ip().to_canonical();
@@ -47,6 +50,9 @@ pub(super) fn admit(gateway: &Gateway, session: &mut Session, context: &mut Cont
         ));
     }
     let host = host(head);
+    if is_misdirected(&exchange, &host, settings) {
+        return Err(refuse(421, "misdirected", "the Host is not the name that the TLS connection is for"));
+    }
     let view = RequestView {
         method: &head.method,
         host: &host,
@@ -64,6 +70,13 @@ pub(super) fn admit(gateway: &Gateway, session: &mut Session, context: &mut Cont
         pool.cell.budget.request(context.arrived_ms);
     }
     Ok(())
+}
+
+/// Whether a listener that minds was asked for another name in the TLS handshake (RFC 9110, 7.4).
+fn is_misdirected(exchange: &Exchange, host: &str, settings: &Settings) -> bool {
+    let Some(named) = exchange.tls.as_ref().and_then(|tls| tls.server_name.as_deref()) else { return false };
+    let minds = settings.listener(&exchange.listener.name).and_then(|l| l.tls.as_ref());
+    minds.is_some_and(|tls| tls.strict_sni) && named != host
 }
 
 /// Decides again by the table in force, as the first decision would have been by it.
@@ -93,11 +106,7 @@ pub(super) fn admit_again(
 }
 
 /// Takes a decision: with an endpoint, in which the request is counted, or with a pool to wait for.
-fn settle(
-    gateway: &Gateway,
-    view: &RequestView<'_>,
-    context: &mut Context,
-) -> Result<(), Refusal> {
+fn settle(gateway: &Gateway, view: &RequestView<'_>, context: &mut Context) -> Result<(), Refusal> {
     let now_ms = gateway.now_ms();
     let decision = loop {
         context.entropy = context.undecided;

@@ -13,8 +13,8 @@ use tidegate_core::pool::Pool;
 use tidegate_core::waiting::{Place, Waiting};
 use tokio::sync::watch;
 
-use super::admit::{Refusal, admit_again, refuse};
 use super::Gateway;
+use super::admit::{Refusal, admit_again, refuse};
 use crate::context::Context;
 use crate::listen::ClientStream;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora_core::Error;
 use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType, RetryType};
 use pingora_proxy::Session;
 use tidegate_core::cell::EndpointCell;
 use tidegate_core::record::{Failure, Outcome};
@@ -12,10 +12,18 @@ use tidegate_core::record::{Failure, Outcome};
 use super::{Gateway, cause};
 use crate::context::Context;
 use crate::failure::Cause;
-use crate::peer::{self, Limits};
+use crate::peer::{self, Limits, Terms};
+
+/// How long the current try may take until it is answered.
+pub(super) fn try_limit(context: &Context) -> Option<Duration> {
+    let limit = context.route().and_then(|route| route.try_timeout);
+    // What may become a tunnel has no time of its own with the upstream.
+    let read = context.pool().filter(|_| context.upgrade.is_some()).map(|pool| pool.timeouts.read);
+    limit.into_iter().chain(read).min()
+}
 
 /// The endpoint for the current try, with what is left of the time.
-pub(super) fn peer(context: &mut Context, cell: &Arc<EndpointCell>) -> Box<HttpPeer> {
+pub(super) fn peer(gateway: &Gateway, context: &mut Context, cell: &Arc<EndpointCell>) -> Box<HttpPeer> {
     let needs_new = std::mem::take(&mut context.tries.stay);
     let (Some(pool), Some(decision)) = (context.pool(), context.decision) else {
         unreachable!("a try begins only after a decision")
@@ -25,16 +33,21 @@ pub(super) fn peer(context: &mut Context, cell: &Arc<EndpointCell>) -> Box<HttpP
     // while the upstream takes no more of a body.
     let left_ms = context.deadline_ms.map(|at| at.saturating_sub(context.tries.began_ms));
     let left = left_ms.map_or(Duration::MAX, Duration::from_millis);
+    let upgrade = context.upgrade.is_some();
     let limits = Limits {
         connect: pool.timeouts.connect.min(try_timeout).min(left),
-        read: pool.timeouts.read.min(left),
+        // Until it is answered, the client's side keeps the time of an upgrade.
+        read: (!upgrade).then(|| pool.timeouts.read.min(left)),
         write: pool.timeouts.write.min(left),
     };
     let group = decision.serving(&context.snapshot).hash;
-    let mut peer = peer::peer(pool, group, cell, limits);
+    let material = pool.tls.as_ref().map(|_| gateway.control.material());
+    let trust = material.as_ref().and_then(|material| material.pool(&pool.name));
+    let terms = Terms { trust: trust.map(|trust| &**trust), group, limits, upgrade };
+    let mut peer = peer::peer(pool, cell, terms);
     if needs_new {
         // No kept connection has this key, and none will be kept under it.
-        peer.group_key = !group;
+        peer.group_key = !peer.group_key;
         peer.options.idle_timeout = Some(Duration::ZERO);
     }
     peer
@@ -80,16 +93,20 @@ pub(super) fn after_failure(
         // The answer's head asked for this try; see `upstream_response_filter`.
         return gateway.end_try(context, Outcome::Failed(Failure::Status5xx));
     }
+    // HTTP/2 says when a request was not looked at: refused, or behind the last of a connection that ends
+    // (RFC 9113, 6.8 and 8.7).
+    let untouched = *error.etype() == ErrorType::H2Error && matches!(error.retry, RetryType::Decided(true));
     error.set_retry(false);
     let Cause::Upstream(failure, _) = cause(error, context) else { return };
-    let is_stale = reused && failure == Failure::Reset && !context.tries.repeated_stale;
-    if is_stale && can_repeat(session, false) {
+    let is_stale = (untouched || (reused && failure == Failure::Reset)) && !context.tries.repeated_stale;
+    if is_stale && can_repeat(session, untouched) {
         // The upstream had closed a kept connection: not a failure, and no retry of the route's.
         context.tries.repeated_stale = true;
         context.tries.stay = true;
         gateway.end_try(context, Outcome::Client);
         return error.set_retry(true);
     }
+    gateway.complaints.tell(context, failure, error, gateway.now_ms());
     gateway.end_try(context, Outcome::Failed(failure));
     error.set_retry(may_retry(gateway, session, context, failure));
 }

@@ -14,8 +14,13 @@ fn request(fields: &[(&'static str, &'static str)]) -> RequestHeader {
 fn forwarded(fields: &[(&'static str, &'static str)], trusted: bool) -> RequestHeader {
     let mut request = request(fields);
     let ids = Ids::of(&request, &mut Entropy::new(1));
-    let origin =
-        Origin { peer: "192.0.2.1".parse().expect("an address"), trusted, version: http::Version::HTTP_11 };
+    let origin = Origin {
+        peer: "192.0.2.1".parse().expect("an address"),
+        trusted,
+        version: http::Version::HTTP_11,
+        scheme: "http",
+        certificate: None,
+    };
     forward(&mut request, origin, &ids).expect("good headers");
     request
 }
@@ -33,6 +38,7 @@ fn an_untrusted_peers_words_are_replaced() {
             ("x-forwarded-host", "evil.test"),
             ("x-forwarded-port", "1"),
             ("x-real-ip", "6.6.6.6"),
+            ("x-forwarded-client-cert", "Subject=\"CN=admin\""),
             ("forwarded", "for=6.6.6.6"),
         ],
         false,
@@ -110,7 +116,7 @@ fn answers_lose_what_concerns_the_connection() {
     ] {
         answer.append_header(name, value).expect("a header");
     }
-    back(&mut answer);
+    back(&mut answer).expect("good headers");
     for (name, there) in [
         ("x-hop", false),
         ("keep-alive", false),

@@ -23,9 +23,11 @@ use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 
 use super::Held;
+use super::deadlines::{Deadlines, timed_out};
 use super::exchange::Exchange;
 use super::framing::Framing;
 use super::transport::Transport;
+use super::tunnel::{Next, Tunnel};
 
 /// Bytes read from the socket at once.
 const READ_SIZE: usize = 16 * 1024;
@@ -53,6 +55,8 @@ pub(crate) struct ClientStream {
     /// What the connection occupies, until the last of it is gone.
     held: Option<Held>,
     timers: Timers,
+    /// There after an upgrade.
+    tunnel: Option<Box<Tunnel>>,
     /// How long the client may take nothing of what it is sent.
     pub(super) write_timeout: Duration,
 }
@@ -60,8 +64,7 @@ pub(crate) struct ClientStream {
 /// Times by which something must have happened; each is set when it is first needed.
 #[derive(Debug, Default)]
 struct Timers {
-    deadline: Option<(u64, Pin<Box<Sleep>>)>,
-    try_limit: Option<(u64, Pin<Box<Sleep>>)>,
+    deadlines: Deadlines,
     stall: Option<Pin<Box<Sleep>>>,
     gather: Option<Pin<Box<Sleep>>>,
 }
@@ -76,8 +79,14 @@ impl ClientStream {
             exchange,
             held: Some(held),
             timers: Timers::default(),
+            tunnel: None,
             write_timeout: LAST_ANSWER,
         }
+    }
+
+    /// Takes it apart: what carries it, what was read and is not yet used, and what it occupies.
+    pub(super) fn into_parts(mut self) -> Option<(Transport, BytesMut, Held)> {
+        Some((self.transport.take()?, std::mem::take(&mut self.unread), self.held.take()?))
     }
 
     /// What the gateway and the connection tell each other.
@@ -132,28 +141,6 @@ impl ClientStream {
         poll_read_buf(Pin::new(transport), cx, &mut self.unread)
     }
 
-    /// Fails once the exchange's deadline has passed.
-    fn check_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let at_ms = self.exchange.deadline_ms();
-        let left = || Duration::from_millis(at_ms.saturating_sub(self.exchange.now_ms()));
-        if has_passed(&mut self.timers.deadline, at_ms, left, cx) {
-            self.exchange.set_timed_out();
-            return Err(timed_out("the exchange took longer than the route allows"));
-        }
-        Ok(())
-    }
-
-    /// Fails once the upstream has had the whole request for as long as a try may take.
-    fn check_try(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let limit_ms = self.exchange.try_timeout_ms();
-        if has_passed(&mut self.timers.try_limit, limit_ms, || Duration::from_millis(limit_ms), cx) {
-            self.timers.try_limit = None;
-            self.exchange.set_try_timed_out();
-            return Err(timed_out("the try took longer than the route allows"));
-        }
-        Ok(())
-    }
-
     /// Writes to the client; fails when it takes nothing for too long.
     fn poll_write_through(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(self.transport_mut()).poll_write(cx, bytes);
@@ -198,6 +185,61 @@ impl ClientStream {
         self.unless_stalled(flushed, cx)
     }
 
+    /// Whether this is a tunnel, from the moment that the gateway has opened one.
+    fn is_tunnel(&mut self) -> bool {
+        if self.framing.is_done()
+            && let Some(opened) = self.exchange.take_tunnel()
+        {
+            self.tunnel = Some(Box::new(Tunnel::new(opened)));
+            self.framing = Framing::Rest;
+        }
+        self.tunnel.is_some()
+    }
+
+    fn poll_read_tunnel(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(tunnel) = &mut self.tunnel else { return Poll::Ready(Ok(())) };
+        let mut next = tunnel.poll(cx);
+        if let Some(words) = tunnel.farewell() {
+            self.unsent.extend_from_slice(words);
+            next = tunnel.poll(cx);
+        }
+        if let Poll::Ready(Err(error)) = self.poll_send(cx) {
+            return Poll::Ready(Err(error));
+        }
+        match next {
+            Next::On => {}
+            Next::Say(words) => {
+                out.put_slice(words);
+                return Poll::Ready(Ok(()));
+            }
+            Next::Over => return Poll::Ready(Ok(())),
+        }
+        if self.unread.is_empty() && ready!(self.poll_fill(cx))? == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let taken = out.remaining().min(self.unread.len());
+        let bytes = self.unread.split_to(taken);
+        if let Some(tunnel) = &mut self.tunnel {
+            tunnel.received(&bytes);
+        }
+        out.put_slice(&bytes);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_tunnel(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send(cx))?;
+        let allowed = self.tunnel.as_ref().map_or(0, |tunnel| tunnel.allowed(bytes));
+        if allowed == 0 {
+            // Behind the last word there is nothing.
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let sent = ready!(self.poll_write_through(cx, &bytes[..allowed]))?;
+        if let Some(tunnel) = &mut self.tunnel {
+            tunnel.sent(&bytes[..sent]);
+        }
+        Poll::Ready(Ok(sent))
+    }
+
     /// Sends what has been gathered for long enough. Called while more of an answer is awaited.
     fn send_gathered(&mut self, cx: &mut Context<'_>) {
         if self.unsent.is_empty() {
@@ -209,27 +251,6 @@ impl ClientStream {
             let _ = self.poll_send(cx);
         }
     }
-}
-
-fn timed_out(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, what)
-}
-
-/// Whether a timer has run out, which is set anew whenever its `key` is another; 0 = no timer.
-fn has_passed(
-    timer: &mut Option<(u64, Pin<Box<Sleep>>)>,
-    key: u64,
-    left: impl FnOnce() -> Duration,
-    cx: &mut Context<'_>,
-) -> bool {
-    if key == 0 {
-        *timer = None;
-        return false;
-    }
-    if timer.as_ref().is_none_or(|(set, _)| *set != key) {
-        *timer = Some((key, Box::pin(tokio::time::sleep(left()))));
-    }
-    timer.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready())
 }
 
 impl Drop for ClientStream {
@@ -279,9 +300,12 @@ impl AsyncRead for ClientStream {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.check_deadline(cx)?;
+        this.timers.deadlines.check_exchange(&this.exchange, cx)?;
+        if this.is_tunnel() {
+            return this.poll_read_tunnel(cx, out);
+        }
         while this.framing.is_done() {
-            this.check_try(cx)?;
+            this.timers.deadlines.check_try(&this.exchange, cx)?;
             this.send_gathered(cx);
             if this.unread.len() >= MAX_AHEAD {
                 return Poll::Pending;
@@ -312,7 +336,10 @@ impl AsyncRead for ClientStream {
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        this.check_deadline(cx)?;
+        this.timers.deadlines.check_exchange(&this.exchange, cx)?;
+        if this.tunnel.is_some() {
+            return this.poll_write_tunnel(cx, bytes);
+        }
         if this.unsent.len() + bytes.len() > WRITE_SIZE {
             ready!(this.poll_send(cx))?;
             if bytes.len() >= WRITE_SIZE {
@@ -324,8 +351,9 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check_deadline(cx)?;
-        self.poll_send(cx)
+        let this = &mut *self;
+        this.timers.deadlines.check_exchange(&this.exchange, cx)?;
+        this.poll_send(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,8 +1,9 @@
-//! One client connection, from accept to close: head after head, each handed to the gateway.
+//! One HTTP/1 connection, to its end: head after head, each handed to the gateway.
 //!
 //! pingora reads heads without a deadline for the whole of one, and idles without end between two;
 //! here both have one. A head that is refused is answered here and never reaches the gateway.
-//! Stage before: [`super`] accepts; next: [`crate::gateway`].
+//! A listener in plain text may be spoken to in HTTP/2 as well: its preface is recognised here, however
+//! slowly it comes. Stage before: [`super::greet`]; next: [`crate::gateway`], or [`super::h2`].
 
 use std::io;
 use std::sync::Arc;
@@ -17,13 +18,15 @@ use tokio::time::{Instant, timeout_at};
 
 use super::client::ClientStream;
 use super::head::{self, Head, Refused};
-use super::{Door, Proxy};
+use super::{Door, Proxy, greet, h2};
 use crate::failure::{code_of, raw_answer};
 use crate::shutdown::Active;
 
 /// How the wait for a head ended.
 enum Waited {
     Head(Head),
+    /// The connection speaks HTTP/2.
+    Preface,
     /// Nothing to answer: the client closed, or idled for too long.
     Over,
     Refused(Refused, Refusal),
@@ -37,6 +40,7 @@ pub(super) async fn serve(mut client: ClientStream, door: Arc<Door>) {
         let waited = wait_for_head(&mut client, &settings, &door, is_first).await;
         let (head, active) = match waited {
             Ok(Waited::Head(head)) => (head, door.drain.begin_exchange()),
+            Ok(Waited::Preface) => return h2::serve(client, door).await,
             Ok(Waited::Refused(refused, reason)) => {
                 door.cell.refuse(reason);
                 tracing::debug!(
@@ -110,7 +114,11 @@ async fn wait_for_head(
             // RFC 9112, 2.2: empty lines before a request line are skipped.
             let _ = client.unread.split_to(2);
         }
-        if let Some(verdict) = look(&client.unread, seen, limit) {
+        let may_be_h2 = is_first && greet::takes_prior_knowledge(settings) && begins_h2(&client.unread);
+        if may_be_h2 && client.unread.len() >= h2::PREFACE.len() {
+            return Ok(Waited::Preface);
+        }
+        if !may_be_h2 && let Some(verdict) = look(&client.unread, seen, limit) {
             return Ok(verdict);
         }
         seen = client.unread.len();
@@ -125,6 +133,12 @@ async fn wait_for_head(
             }
         }
     }
+}
+
+/// Whether these may be the first bytes of HTTP/2, however few they are.
+fn begins_h2(bytes: &[u8]) -> bool {
+    let seen = bytes.len().min(h2::PREFACE.len());
+    seen > 0 && bytes[..seen] == h2::PREFACE[..seen]
 }
 
 /// Waits for a byte; false when the connection is to be closed without one.

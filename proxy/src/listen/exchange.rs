@@ -12,8 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tidegate_admin::clock::Clock;
 use tidegate_core::edge::ListenerCell;
+
+use super::identity::TlsFacts;
+use super::tunnel::Opened;
 
 tokio::task_local! {
     static CURRENT: Arc<Exchange>;
@@ -26,6 +30,8 @@ pub(crate) struct Exchange {
     pub(crate) peer: SocketAddr,
     /// The listener.
     pub(crate) listener: Arc<ListenerCell>,
+    /// What the TLS handshake told; `None` = in plain text.
+    pub(crate) tls: Option<Arc<TlsFacts>>,
     clock: Clock,
     deadline_ms: AtomicU64,
     timed_out: AtomicBool,
@@ -35,13 +41,21 @@ pub(crate) struct Exchange {
     bad_body: AtomicBool,
     awaits_request: AtomicBool,
     awaits_reader: AtomicBool,
+    /// A tunnel that the gateway has opened and the stream has yet to take.
+    tunnel: Mutex<Option<Opened>>,
 }
 
 impl Exchange {
-    pub(super) fn new(peer: SocketAddr, listener: Arc<ListenerCell>, clock: Clock) -> Self {
+    pub(super) fn new(
+        peer: SocketAddr,
+        listener: Arc<ListenerCell>,
+        clock: Clock,
+        tls: Option<Arc<TlsFacts>>,
+    ) -> Self {
         Self {
             peer,
             listener,
+            tls,
             clock,
             deadline_ms: AtomicU64::new(0),
             timed_out: AtomicBool::new(false),
@@ -50,6 +64,7 @@ impl Exchange {
             bad_body: AtomicBool::new(false),
             awaits_request: AtomicBool::new(false),
             awaits_reader: AtomicBool::new(false),
+            tunnel: Mutex::new(None),
         }
     }
 
@@ -58,7 +73,7 @@ impl Exchange {
     pub(crate) fn of_nobody() -> Arc<Self> {
         let address: SocketAddr = ([127, 0, 0, 1], 8080).into();
         let listener = Arc::new(ListenerCell::new("web".into(), address));
-        Arc::new(Self::new(address, listener, Clock::start()))
+        Arc::new(Self::new(address, listener, Clock::start(), None))
     }
 
     /// Serves a request as this exchange: within `serving`, [`Self::current`] is this.
@@ -69,6 +84,16 @@ impl Exchange {
     /// The exchange of the request that the current task serves.
     pub(crate) fn current() -> Arc<Self> {
         CURRENT.with(Arc::clone)
+    }
+
+    /// An exchange on the same connection, beside this one.
+    pub(super) fn beside(&self) -> Self {
+        Self::new(self.peer, Arc::clone(&self.listener), self.clock, self.tls.clone())
+    }
+
+    /// The scheme of the URL that the client asked for.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -83,6 +108,17 @@ impl Exchange {
         self.bad_body.store(false, Relaxed);
         self.awaits_request.store(false, Relaxed);
         self.awaits_reader.store(false, Relaxed);
+        *self.tunnel.lock() = None;
+    }
+
+    /// What follows is no longer HTTP.
+    pub(crate) fn open_tunnel(&self, opened: Opened) {
+        *self.tunnel.lock() = Some(opened);
+    }
+
+    /// The tunnel that was opened since this was last asked.
+    pub(super) fn take_tunnel(&self) -> Option<Opened> {
+        self.tunnel.lock().take()
     }
 
     /// The exchange must be over at this time of the monotonic clock.

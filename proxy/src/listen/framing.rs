@@ -19,6 +19,8 @@ pub(crate) enum Framing {
     Length(u64),
     /// Chunks.
     Chunked(Chunks),
+    /// Everything until the connection ends, after an upgrade.
+    Rest,
 }
 
 /// The body breaks the grammar.
@@ -35,6 +37,7 @@ impl Framing {
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<usize, BadChunk> {
         match self {
             Self::Done => Ok(0),
+            Self::Rest => Ok(bytes.len()),
             Self::Length(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= taken as u64;

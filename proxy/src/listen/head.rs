@@ -8,7 +8,7 @@
 use super::framing::{Chunks, Framing};
 
 /// A head may have this many fields.
-const MAX_FIELDS: usize = 128;
+pub(super) const MAX_FIELDS: usize = 128;
 const MAX_METHOD: usize = 32;
 
 /// Why a head is refused.
@@ -20,7 +20,7 @@ pub(crate) struct Refused {
     pub(crate) why: &'static str,
 }
 
-const fn bad(why: &'static str) -> Refused {
+pub(super) const fn bad(why: &'static str) -> Refused {
     Refused { status: 400, why }
 }
 
@@ -101,7 +101,7 @@ fn check_lines(bytes: &[u8]) -> Result<(), Refused> {
     Ok(())
 }
 
-fn check_method(method: &str) -> Result<(), Refused> {
+pub(super) fn check_method(method: &str) -> Result<(), Refused> {
     if method.len() > MAX_METHOD {
         return Err(Refused { status: 501, why: "the method is not known" });
     }
@@ -111,7 +111,7 @@ fn check_method(method: &str) -> Result<(), Refused> {
     Ok(())
 }
 
-fn check_target(method: &str, target: &str) -> Result<(), Refused> {
+pub(super) fn check_target(method: &str, target: &str) -> Result<(), Refused> {
     if !target.bytes().all(|b| {
         (0x21..=0x7e).contains(&b)
             && !matches!(b, b'#' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
@@ -158,7 +158,7 @@ fn check_host(fields: &[httparse::Header<'_>], target: &str, is_http_11: bool) -
 }
 
 /// Whether `text` is a host with an optional port (RFC 3986, 3.2.2), without user information.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     let (host, port) = if let Some(v6) = text.strip_prefix('[') {
         let Some((inside, after)) = v6.split_once(']') else { return false };
         if inside.parse::<std::net::Ipv6Addr>().is_err() {
@@ -222,7 +222,7 @@ fn body_of(fields: &[httparse::Header<'_>], is_http_11: bool) -> Result<Framing,
     }
 }
 
-fn parse_length(value: &[u8]) -> Option<u64> {
+pub(super) fn parse_length(value: &[u8]) -> Option<u64> {
     let is_number = !value.is_empty() && value.len() <= 18 && value.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(value).ok().filter(|_| is_number)?.parse().ok()
 }

@@ -24,6 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpStream),
+    #[expect(dead_code, reason = "no listener has a path yet")]
     Unix(UnixStream),
 }
 
@@ -180,11 +181,7 @@ impl AsyncWrite for Raw {
 }
 
 impl AsyncRead for Transport {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         inside!(self.get_mut(), inner => Pin::new(inner).poll_read(cx, out), Self::Plain, Self::Tls)
     }
 }

@@ -40,6 +40,9 @@ pub(super) struct Line {
     reason: Option<&'static str>,
     endpoint: Option<SocketAddr>,
     attempts: u32,
+    /// How a gRPC call ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grpc_status: Option<u16>,
     failure: Option<&'static str>,
     error: Option<&'static str>,
     /// The rollout that counts the request.
@@ -94,6 +97,7 @@ fn refused_line(peer: SocketAddr, status: u16, error: &'static str, generation: 
         reason: None,
         endpoint: None,
         attempts: 0,
+        grpc_status: None,
         failure: None,
         error: Some(error),
         rollout: None,
@@ -129,6 +133,7 @@ fn line(session: &Session, context: &Context) -> Line {
         reason: decision.map(|d| d.reason.as_str()),
         endpoint: context.last_endpoint(),
         attempts: context.tries.count,
+        grpc_status: context.grpc_status,
         failure: context.failure.map(tidegate_core::record::Failure::as_str),
         error: context.error_code,
         rollout: context.split().filter(|s| s.watch.is_some()).and_then(|s| Some(s.rollout.as_ref()?.id)),

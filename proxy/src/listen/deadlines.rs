@@ -1,0 +1,66 @@
+//! The times by which an exchange, or a try of it, must have come to something.
+//!
+//! Whoever waits on the client's side asks here each time that it is polled; the gateway's machinery waits
+//! there for most of an exchange, so that no task of their own is needed. What ended by a time over is told
+//! to the gateway by the [`Exchange`].
+
+use std::io;
+use std::pin::Pin;
+use std::task::Context;
+use std::time::Duration;
+
+use tokio::time::Sleep;
+
+use super::exchange::Exchange;
+
+/// Timers, each set when it is first needed.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    exchange: Option<(u64, Pin<Box<Sleep>>)>,
+    of_try: Option<(u64, Pin<Box<Sleep>>)>,
+}
+
+impl Deadlines {
+    /// Fails once the exchange's deadline has passed.
+    pub(super) fn check_exchange(&mut self, exchange: &Exchange, cx: &mut Context<'_>) -> io::Result<()> {
+        let at_ms = exchange.deadline_ms();
+        let left = || Duration::from_millis(at_ms.saturating_sub(exchange.now_ms()));
+        if has_passed(&mut self.exchange, at_ms, left, cx) {
+            exchange.set_timed_out();
+            return Err(timed_out("the exchange took longer than the route allows"));
+        }
+        Ok(())
+    }
+
+    /// Fails once the upstream has had the whole request for as long as a try may take.
+    pub(super) fn check_try(&mut self, exchange: &Exchange, cx: &mut Context<'_>) -> io::Result<()> {
+        let limit_ms = exchange.try_timeout_ms();
+        if has_passed(&mut self.of_try, limit_ms, || Duration::from_millis(limit_ms), cx) {
+            self.of_try = None;
+            exchange.set_try_timed_out();
+            return Err(timed_out("the try took longer than the route allows"));
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn timed_out(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, what)
+}
+
+/// Whether a timer has run out, which is set anew whenever its `key` is another; 0 = no timer.
+fn has_passed(
+    timer: &mut Option<(u64, Pin<Box<Sleep>>)>,
+    key: u64,
+    left: impl FnOnce() -> Duration,
+    cx: &mut Context<'_>,
+) -> bool {
+    if key == 0 {
+        *timer = None;
+        return false;
+    }
+    if timer.as_ref().is_none_or(|(set, _)| *set != key) {
+        *timer = Some((key, Box::pin(tokio::time::sleep(left()))));
+    }
+    timer.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready())
+}

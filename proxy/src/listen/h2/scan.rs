@@ -1,0 +1,281 @@
+//! What a client does to an HTTP/2 connection, frame by frame, seen from outside the protocol.
+//!
+//! Frames that are cheap to send and cost work (resets, pings, settings, priorities, empty data, window
+//! updates) are bounded by what comes of them: each takes from an allowance, which time, finished streams
+//! and data give back to. An ordinary client never comes near its end, a flood meets it within a
+//! millisecond, whatever the frame and however it is mixed: rapid reset (CVE-2023-44487), resets that the
+//! client provokes (CVE-2025-8671), floods of PING and SETTINGS (CVE-2019-9512, 9515), of CONTINUATION
+//! (CVE-2024-27316) and of empty frames (CVE-2019-9518).
+//!
+//! Only frame headers are looked at. What they mean is the `h2` crate's business.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tidegate_admin::clock::Clock;
+use tokio::sync::Notify;
+
+/// The allowance of a new connection, and the most that it can save up.
+const ALLOWANCE: i64 = 1_000;
+/// What time gives back, each second.
+const PER_SECOND: u64 = 100;
+/// A stream that is reset costs a request's work.
+const RESET: i64 = 3;
+
+const HEADER: usize = 9;
+
+/// What is known of a connection, beside what it says.
+#[derive(Debug)]
+pub(super) struct Watch {
+    clock: Clock,
+    allowance: AtomicI64,
+    refilled_ms: AtomicU64,
+    /// Since when a head is under way that is not complete; 0 = none is.
+    head_since_ms: AtomicU64,
+    is_tripped: AtomicBool,
+    trip: Notify,
+}
+
+impl Watch {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            allowance: AtomicI64::new(ALLOWANCE),
+            refilled_ms: AtomicU64::new(clock.mono_ms()),
+            head_since_ms: AtomicU64::new(0),
+            is_tripped: AtomicBool::new(false),
+            trip: Notify::new(),
+        }
+    }
+
+    /// Takes from the allowance; false when it is used up.
+    fn charge(&self, cost: i64) -> bool {
+        if self.allowance.fetch_sub(cost, Relaxed) >= cost || self.refill() {
+            return true;
+        }
+        if !self.is_tripped.swap(true, Relaxed) {
+            self.trip.notify_one();
+        }
+        false
+    }
+
+    /// Gives back what time has earned; whether anything is left then.
+    fn refill(&self) -> bool {
+        let now_ms = self.clock.mono_ms();
+        let earned = now_ms.saturating_sub(self.refilled_ms.swap(now_ms, Relaxed)) * PER_SECOND / 1_000;
+        self.credit(i64::try_from(earned).unwrap_or(ALLOWANCE));
+        self.allowance.load(Relaxed) >= 0
+    }
+
+    /// Gives back to the allowance.
+    pub(super) fn credit(&self, earned: i64) {
+        let full = |left: i64| Some(left.saturating_add(earned).min(ALLOWANCE));
+        // The closure always answers Some, so this cannot fail.
+        let _ = self.allowance.fetch_update(Relaxed, Relaxed, full);
+    }
+
+    /// A stream has come to its end without being reset.
+    pub(super) fn finished(&self) {
+        self.credit(RESET);
+    }
+
+    pub(super) fn is_tripped(&self) -> bool {
+        self.is_tripped.load(Relaxed)
+    }
+
+    /// Resolves when the allowance is used up.
+    pub(super) async fn tripped(&self) {
+        while !self.is_tripped() {
+            self.trip.notified().await;
+        }
+    }
+
+    /// Whether a head has been under way for longer than this.
+    pub(super) fn awaits_head_since(&self, limit: Duration) -> bool {
+        let since_ms = self.head_since_ms.load(Relaxed);
+        let waited_ms = self.clock.mono_ms().saturating_sub(since_ms);
+        since_ms > 0 && u128::from(waited_ms) > limit.as_millis()
+    }
+
+    /// A frame has come. False when the connection has used its allowance up.
+    fn received(&self, frame: Frame) -> bool {
+        match frame.kind {
+            Kind::Headers | Kind::Continuation => {
+                let since_ms = if frame.ends_head() { 0 } else { self.clock.mono_ms().max(1) };
+                if since_ms == 0 || frame.kind == Kind::Headers {
+                    self.head_since_ms.store(since_ms, Relaxed);
+                }
+                frame.kind == Kind::Headers || self.charge(1)
+            }
+            Kind::Data if frame.length > 0 => {
+                self.credit(1);
+                true
+            }
+            Kind::Reset => self.charge(RESET),
+            Kind::Data | Kind::Other => self.charge(1),
+        }
+    }
+
+    /// A frame was sent: data that somebody reads is worth an acknowledgement and a measurement.
+    fn sent(&self, frame: Frame) {
+        if frame.kind == Kind::Data && frame.length > 0 {
+            self.credit(3);
+        }
+    }
+}
+
+/// Which way frames go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    In,
+    Out,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Data,
+    Headers,
+    Reset,
+    Continuation,
+    Other,
+}
+
+/// What the header of a frame says (RFC 9113, 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Frame {
+    kind: Kind,
+    flags: u8,
+    length: usize,
+}
+
+impl Frame {
+    fn of(header: [u8; HEADER]) -> Self {
+        let kind = match header[3] {
+            0 => Kind::Data,
+            1 => Kind::Headers,
+            3 => Kind::Reset,
+            9 => Kind::Continuation,
+            _ => Kind::Other,
+        };
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+        Self { kind, flags: header[4], length: length as usize }
+    }
+
+    fn ends_head(self) -> bool {
+        self.flags & 0x4 != 0
+    }
+}
+
+/// Follows the frames of one direction through whatever pieces they come in.
+#[derive(Debug)]
+pub(super) struct Scan {
+    way: Way,
+    /// Bytes to pass over before the next header.
+    skip: usize,
+    header: [u8; HEADER],
+    have: usize,
+}
+
+impl Scan {
+    /// From the beginning of a direction; `preface` bytes come before its first frame.
+    pub(super) fn new(way: Way, preface: usize) -> Self {
+        Self { way, skip: preface, header: [0; HEADER], have: 0 }
+    }
+
+    /// Looks at the next bytes; false when the connection has used its allowance up.
+    pub(super) fn look(&mut self, mut bytes: &[u8], watch: &Watch) -> bool {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            let taken = (HEADER - self.have).min(bytes.len());
+            self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            bytes = &bytes[taken..];
+            if self.have < HEADER {
+                return true;
+            }
+            let frame = Frame::of(self.header);
+            (self.have, self.skip) = (0, frame.length);
+            match self.way {
+                Way::Out => watch.sent(frame),
+                Way::In if !watch.received(frame) => return false,
+                Way::In => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+        [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
+    }
+
+    /// How many of these frames, sent at once, a new connection lets pass; at most 100,000.
+    fn passes(frames: &[Vec<u8>]) -> usize {
+        let watch = Watch::new(Clock::start());
+        let mut scan = Scan::new(Way::In, 0);
+        let all = (0..100_000).take_while(|at| scan.look(&frames[at % frames.len()], &watch));
+        all.count()
+    }
+
+    #[test]
+    fn floods_meet_the_end_of_the_allowance() {
+        let head = || frame(1, 0x5, b"\x82");
+        for (name, frames) in [
+            ("ping", vec![frame(6, 0, &[0; 8])]),
+            ("settings", vec![frame(4, 0, &[])]),
+            ("priority", vec![frame(2, 0, &[0; 5])]),
+            ("window update", vec![frame(8, 0, &[0, 0, 0, 1])]),
+            ("empty data", vec![frame(0, 0, &[])]),
+            ("unknown", vec![frame(200, 0, &[1, 2, 3])]),
+            ("continuation", vec![frame(9, 0, &[])]),
+            ("rapid reset", vec![head(), frame(3, 0, &[0, 0, 0, 8])]),
+        ] {
+            let passed = passes(&frames);
+            assert!((600..1_100).contains(&passed), "{name}: {passed} frames passed");
+        }
+    }
+
+    #[test]
+    fn work_that_is_done_is_not_counted_against_a_client() {
+        assert_eq!(passes(&[frame(0, 0, b"data"), frame(6, 0, &[0; 8])]), 100_000, "an upload that measures");
+        let watch = Watch::new(Clock::start());
+        let (mut up, mut down) = (Scan::new(Way::In, 0), Scan::new(Way::Out, 0));
+        for _ in 0..50_000 {
+            assert!(down.look(&frame(0, 0, b"x"), &watch));
+            assert!(up.look(&frame(8, 0, &[0, 0, 0, 1]), &watch), "each piece is acknowledged");
+            assert!(up.look(&frame(8, 0, &[0, 0, 0, 1]), &watch), "for the connection as well");
+        }
+    }
+
+    #[test]
+    fn frames_are_followed_through_any_pieces() {
+        let bytes: Vec<u8> =
+            [frame(1, 0x4, b"head"), frame(0, 0, &[7; 300]), frame(6, 0, &[0; 8]), frame(0, 1, b"")].concat();
+        for size in [1, 2, 7, 9, 10, bytes.len()] {
+            let watch = Watch::new(Clock::start());
+            let mut scan = Scan::new(Way::In, PREFACE_OF_TEST);
+            assert!(scan.look(&[b'-'; PREFACE_OF_TEST], &watch));
+            assert!(bytes.chunks(size).all(|piece| scan.look(piece, &watch)));
+            assert_eq!(watch.allowance.load(Relaxed), ALLOWANCE - 2, "in pieces of {size}");
+        }
+    }
+
+    const PREFACE_OF_TEST: usize = 24;
+
+    #[test]
+    fn a_head_under_way_is_noticed() {
+        let watch = Watch::new(Clock::start());
+        let mut scan = Scan::new(Way::In, 0);
+        assert!(scan.look(&frame(1, 0x1, b"part"), &watch));
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(watch.awaits_head_since(Duration::from_millis(1)));
+        assert!(scan.look(&frame(9, 0x4, b"rest"), &watch));
+        assert!(!watch.awaits_head_since(Duration::ZERO));
+    }
+}
