@@ -6,13 +6,16 @@
 //! from one that ended.
 
 pub(crate) mod api;
+pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod deployer;
 pub(crate) mod events;
+pub(crate) mod h2_client;
 pub(crate) mod hooks;
 pub(crate) mod load;
 pub(crate) mod logs;
+pub(crate) mod modern;
 pub(crate) mod nginx;
 pub(crate) mod rollouts;
 pub(crate) mod scripted;
@@ -26,6 +29,8 @@ use std::time::{Duration, Instant};
 pub(crate) use api::Api;
 pub(crate) use client::{Client, Fail, Request, Response};
 pub(crate) use deployer::Deployer;
+pub(crate) use h2_client::H2;
+pub(crate) use modern::Modern;
 pub(crate) use scripted::Scripted;
 pub(crate) use tidegate::Tidegate;
 pub(crate) use upstream::Upstream;
