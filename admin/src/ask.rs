@@ -14,7 +14,6 @@ mod tests;
 mod tls;
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -25,10 +24,11 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tidegate_core::address::Address;
 use tidegate_core::units::Span;
 use tidegate_core::validate::url::Url;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 pub(crate) use tls::Trust;
@@ -80,17 +80,31 @@ pub enum AskError {
 }
 
 /// A connection, and nothing more.
-pub async fn connect(address: SocketAddr, within: Duration) -> Result<(), AskError> {
-    let connected = tokio::time::timeout(within, TcpStream::connect(address)).await;
-    connected.map_err(|_| AskError::Late(within))?.map(drop).map_err(|error| unreachable(&error))
+pub async fn connect(address: &Address, within: Duration) -> Result<(), AskError> {
+    let connected = async {
+        match address {
+            Address::Tcp(address) => TcpStream::connect(address).await.map(drop),
+            Address::Unix(path) => UnixStream::connect(path).await.map(drop),
+        }
+    };
+    let connected = tokio::time::timeout(within, connected).await;
+    connected.map_err(|_| AskError::Late(within))?.map_err(|error| unreachable(&error))
 }
 
 /// Asks at an address, in plain HTTP.
-pub async fn at(address: SocketAddr, request: Request<Bytes>, limits: Limits) -> Result<Seen, AskError> {
+pub async fn at(address: &Address, request: Request<Bytes>, limits: Limits) -> Result<Seen, AskError> {
     let deadline = Instant::now() + limits.within;
     let asked = async {
-        let stream = TcpStream::connect(address).await.map_err(|error| unreachable(&error))?;
-        exchange(stream, request, deadline, limits).await
+        match address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await.map_err(|error| unreachable(&error))?;
+                exchange(stream, request, deadline, limits).await
+            }
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| unreachable(&error))?;
+                exchange(stream, request, deadline, limits).await
+            }
+        }
     };
     by(deadline, limits, asked).await
 }
@@ -176,6 +190,7 @@ fn unreachable(error: &io::Error) -> AskError {
     AskError::Unreachable(match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
         io::ErrorKind::ConnectionReset => "connection reset".into(),
+        io::ErrorKind::NotFound => "no such socket".into(),
         _ => error.to_string(),
     })
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
+use tidegate_core::address::Address;
 use tidegate_core::change::{Change, Rejected, Request};
 use tidegate_core::config::Config;
 use tidegate_core::event::{Event, Kind};
@@ -137,6 +138,14 @@ impl Control {
     /// A path as written in the file: a relative one starts at the file's folder.
     pub fn resolve(&self, written: &str) -> PathBuf {
         self.source.resolve(written)
+    }
+
+    /// An address as one can connect to it: a socket's path is found as any other in the file.
+    pub fn locate(&self, address: &Address) -> Address {
+        match address {
+            Address::Unix(path) if path.is_relative() => Address::Unix(self.source.resolve(path).into()),
+            Address::Unix(_) | Address::Tcp(_) => address.clone(),
+        }
     }
 
     /// What has come of reloads.

@@ -9,13 +9,13 @@ mod call;
 mod reach;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use parking_lot::Mutex;
+use tidegate_core::address::Address;
 use tidegate_core::change::{Change, Rejected, Request};
 use tidegate_core::pool::Pool;
 use tidegate_core::pool_rollout::{Act, Order, PoolRollout, Progress, Seen, Stage, Wish, step};
@@ -39,7 +39,7 @@ pub(crate) struct Watched {
     id: Generation,
     pub(crate) held: Option<Held>,
     /// Endpoints in hand that nothing checks, and that accept no connection.
-    pub(crate) unreachable: Vec<SocketAddr>,
+    pub(crate) unreachable: Vec<Address>,
 }
 
 /// All rollouts of pools, by pool.
@@ -112,7 +112,7 @@ impl Running {
             let table = control.live().snapshot();
             let Some(pool) = table.pool_named(name) else { return };
             let Some(rollout) = active(pool).filter(|rollout| rollout.id == self.id) else { return };
-            self.listen(pool, rollout, clock.mono_ms()).await;
+            self.listen(control, pool, rollout, clock.mono_ms()).await;
             let seen = Seen::of(pool, clock.mono_ms(), |address| self.reach.is_reached(address));
             let look = step(rollout, std::mem::take(&mut self.progress), &seen);
             self.progress = look.progress;
@@ -132,7 +132,7 @@ impl Running {
     }
 
     /// Takes in what calls and connections have come to, and begins connections that are due.
-    async fn listen(&mut self, pool: &Pool, rollout: &PoolRollout, now_ms: u64) {
+    async fn listen(&mut self, control: &Control, pool: &Pool, rollout: &PoolRollout, now_ms: u64) {
         for (addresses, result) in self.calls.ended().await {
             if let Err(why) = &result {
                 tracing::warn!(pool = &*pool.name, rollout = rollout.id, ?addresses, "not replaced: {why}");
@@ -140,8 +140,8 @@ impl Running {
             self.progress.answered(&addresses, result, now_ms);
         }
         let asked = rollout.in_hand().filter(|item| item.stage != Stage::Draining);
-        let asked = asked.map(|item| (item.address, item.stage)).filter(|_| pool.health.is_none());
-        self.reach.follow(asked.collect(), now_ms).await;
+        let asked = asked.map(|item| (item.address.clone(), item.stage)).filter(|_| pool.health.is_none());
+        self.reach.follow(control, asked.collect(), now_ms).await;
     }
 
     /// Whether it was done.

@@ -1,10 +1,9 @@
 //! Pools and their endpoints: what is in force, draining, and replacing endpoints.
 
-use std::net::SocketAddr;
-
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use tidegate_core::address::Address;
 use tidegate_core::change::Change;
 use tidegate_core::live::Applied;
 use tidegate_core::pool::{Endpoint, Pool};
@@ -71,8 +70,8 @@ fn answer(app: &App, call: &Call, applied: &Applied, name: &str) -> Result<Respo
     Ok(tagged(shown.generation, shown))
 }
 
-/// An endpoint's address in a path: `127.0.0.1:9001` or `[::1]:9001`.
-fn address(text: &str) -> Result<SocketAddr, Failure> {
+/// An endpoint's address in a path: `127.0.0.1:9001`, `[::1]:9001` or `unix:/run/app.sock`, escaped.
+fn address(text: &str) -> Result<Address, Failure> {
     text.parse().map_err(|_| Failure::not_found("endpoint", text))
 }
 
@@ -139,7 +138,7 @@ async fn drain_it(
     app: &App,
     call: &Call,
     pool: String,
-    endpoint: Option<SocketAddr>,
+    endpoint: Option<Address>,
     body: wire::Drain,
 ) -> Result<Response, Failure> {
     let change = Change::Drain { pool: pool.clone(), endpoint, timeout: body.timeout };
@@ -177,7 +176,7 @@ async fn undrain_it(
     app: &App,
     call: &Call,
     pool: String,
-    endpoint: Option<SocketAddr>,
+    endpoint: Option<Address>,
     body: wire::Reason,
 ) -> Result<Response, Failure> {
     let change = Change::Undrain { pool: pool.clone(), endpoint };

@@ -17,7 +17,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, SockAddr, Socket, Type};
-use tidegate_core::validate::address::ListenAddress;
+use tidegate_core::address::Address;
+use tidegate_core::validate;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -48,11 +49,11 @@ pub enum Bound {
 /// Binds the address that the file names. Needs no runtime.
 pub fn bind(control: &Control) -> io::Result<Bound> {
     let written = control.live().view().config.admin.address.clone();
-    let address: ListenAddress =
-        written.parse().map_err(|why: String| io::Error::new(io::ErrorKind::InvalidInput, why))?;
-    let bound = match address {
-        ListenAddress::Tcp(address) => Bound::Tcp(std::net::TcpListener::bind(address)?),
-        ListenAddress::Unix(path) => bind_unix(&control.resolve(&path))?,
+    let address = validate::address::listen(&written)
+        .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+    let bound = match control.locate(&address) {
+        Address::Tcp(address) => Bound::Tcp(std::net::TcpListener::bind(address)?),
+        Address::Unix(path) => bind_unix(&path)?,
     };
     let address = match &bound {
         Bound::Tcp(listener) => {

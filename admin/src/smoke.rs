@@ -9,13 +9,13 @@
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use http::Request;
 use http::header::{CONNECTION, HOST, USER_AGENT};
+use tidegate_core::address::Address;
 use tidegate_core::config::Check;
 use tidegate_core::units::Span;
 use tidegate_core::validate::status::StatusSet;
@@ -35,7 +35,7 @@ const ONE_TRY: Duration = Duration::from_secs(1);
 /// Makes every check at every one of a candidate's usable `endpoints`.
 ///
 /// An error names the check, the endpoint and what was seen: the first, in the order of the endpoints.
-pub(crate) async fn check(checks: &[Check], endpoints: &[SocketAddr]) -> Result<(), String> {
+pub(crate) async fn check(checks: &[Check], endpoints: &[Address]) -> Result<(), String> {
     if checks.is_empty() {
         return Ok(());
     }
@@ -50,18 +50,18 @@ pub(crate) async fn check(checks: &[Check], endpoints: &[SocketAddr]) -> Result<
     Ok(())
 }
 
-async fn check_one(checks: &[Check], endpoint: SocketAddr) -> Result<(), String> {
+async fn check_one(checks: &[Check], endpoint: Address) -> Result<(), String> {
     for check in checks {
-        let seen = look(check, endpoint).await;
+        let seen = look(check, &endpoint).await;
         seen.map_err(|seen| format!("check {}: endpoint {endpoint} {seen}", check.path))?;
     }
     Ok(())
 }
 
-async fn look(check: &Check, endpoint: SocketAddr) -> Result<(), String> {
+async fn look(check: &Check, endpoint: &Address) -> Result<(), String> {
     let wanted: StatusSet = check.status.parse()?;
     let request = Request::get(check.path.as_str())
-        .header(HOST, endpoint.to_string())
+        .header(HOST, endpoint.host())
         .header(USER_AGENT, concat!("tidegate-check/", env!("CARGO_PKG_VERSION")))
         .header(CONNECTION, "close")
         .body(Bytes::new())
@@ -74,7 +74,7 @@ async fn look(check: &Check, endpoint: SocketAddr) -> Result<(), String> {
 
 /// Waits until `endpoint` accepts a connection: for pools without health checks, where that is all
 /// that can be known. An error says what kept it from doing so within `limit`.
-pub(crate) async fn accepts(endpoint: SocketAddr, limit: Duration) -> Result<(), String> {
+pub(crate) async fn accepts(endpoint: &Address, limit: Duration) -> Result<(), String> {
     let deadline = Instant::now() + limit;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

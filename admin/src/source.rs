@@ -55,15 +55,15 @@ impl Source {
     }
 
     /// A path as written in the file: a relative one starts at the file's folder.
-    pub(crate) fn resolve(&self, written: &str) -> PathBuf {
+    pub(crate) fn resolve(&self, written: impl AsRef<Path>) -> PathBuf {
         beside(self.path.as_deref(), written)
     }
 }
 
 /// A path as written in a file, if there is one: a relative path starts at the file's folder.
-pub(crate) fn beside(file: Option<&Path>, written: &str) -> PathBuf {
+pub(crate) fn beside(file: Option<&Path>, written: impl AsRef<Path>) -> PathBuf {
     let folder = file.and_then(Path::parent);
-    folder.map_or_else(|| PathBuf::from(written), |folder| folder.join(written))
+    folder.map_or_else(|| written.as_ref().to_owned(), |folder| folder.join(written.as_ref()))
 }
 
 fn read_text(path: &Path) -> Reading {

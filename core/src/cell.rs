@@ -4,7 +4,6 @@
 //! reload that keeps an endpoint keeps its health, its ejection and what is in flight to it.
 
 use std::any::Any;
-use std::net::SocketAddr;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64,
     Ordering::{Relaxed, SeqCst},
@@ -13,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use crate::address::Address;
 use crate::eject::{Policy, Record};
 use crate::health::{Health, Status, Thresholds};
 use crate::record::Attempts;
@@ -32,7 +32,7 @@ pub struct LastCheck {
 #[derive(Debug)]
 pub struct EndpointCell {
     /// The endpoint's address.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Whether the table in force gives it no new requests; see [`InFlight::new`].
     retired: AtomicBool,
     in_flight: AtomicU32,
@@ -50,7 +50,7 @@ pub struct EndpointCell {
 
 impl EndpointCell {
     /// A cell of an endpoint not seen before.
-    pub fn new(address: SocketAddr, status: Status) -> Self {
+    pub fn new(address: Address, status: Status) -> Self {
         Self {
             address,
             retired: AtomicBool::new(false),
@@ -241,10 +241,14 @@ impl Drop for InFlight {
 mod tests {
     use super::*;
 
+    fn address() -> Address {
+        "127.0.0.1:80".parse().expect("an address")
+    }
+
     #[test]
     fn nothing_is_counted_at_a_retired_endpoint() {
-        let (pool, address) = (Arc::new(PoolCell::default()), ([127, 0, 0, 1], 80).into());
-        let cell = Arc::new(EndpointCell::new(address, Status::Up));
+        let pool = Arc::new(PoolCell::default());
+        let cell = Arc::new(EndpointCell::new(address(), Status::Up));
         let counted = InFlight::new(Arc::clone(&pool), Arc::clone(&cell)).expect("not retired");
         cell.set_retired(true);
         assert!(InFlight::new(Arc::clone(&pool), Arc::clone(&cell)).is_none());
@@ -259,7 +263,7 @@ mod tests {
     fn none_comes_after_none_was_seen() {
         for _ in 0..200 {
             let pool = Arc::new(PoolCell::default());
-            let cell = Arc::new(EndpointCell::new(([127, 0, 0, 1], 80).into(), Status::Up));
+            let cell = Arc::new(EndpointCell::new(address(), Status::Up));
             let drained = Arc::new(AtomicBool::new(false));
             let requests = std::thread::spawn({
                 let (pool, cell, drained) = (Arc::clone(&pool), Arc::clone(&cell), Arc::clone(&drained));

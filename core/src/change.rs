@@ -11,9 +11,9 @@ mod pool_rollout;
 mod rollout;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::address::Address;
 use crate::config::{self, Config, Endpoint};
 use crate::pool_rollout::fit;
 use crate::rollout::{Known, Order, Verdict};
@@ -105,7 +105,7 @@ pub enum Change {
         /// The pool.
         pool: String,
         /// The endpoint; absent = the whole pool.
-        endpoint: Option<SocketAddr>,
+        endpoint: Option<Address>,
         /// How long requests in flight may go on.
         timeout: Option<Span>,
     },
@@ -114,7 +114,7 @@ pub enum Change {
         /// The pool.
         pool: String,
         /// The endpoint; absent = the whole pool, and its endpoints.
-        endpoint: Option<SocketAddr>,
+        endpoint: Option<Address>,
     },
     /// Bring back the weights and endpoints that were in force with a generation.
     Restore {
@@ -303,7 +303,9 @@ fn make(next: &mut Next, request: &Request, context: Context<'_>) -> Result<(), 
         }
         Change::SetEndpoints { pool, endpoints, ttl } => {
             check_pool(request, context, pool)?;
-            let problems = validate::endpoints(endpoints, "endpoints");
+            let written = context.config.pools.get(pool);
+            let problems = written.map(|pool| validate::endpoints(pool, endpoints, "endpoints"));
+            let problems = problems.unwrap_or_default();
             if !problems.is_empty() {
                 return Err(Rejected::Invalid(problems));
             }
@@ -311,14 +313,14 @@ fn make(next: &mut Next, request: &Request, context: Context<'_>) -> Result<(), 
         }
         Change::Drain { pool, endpoint, timeout } => {
             check_pool(request, context, pool)?;
-            check_endpoint(context, pool, *endpoint)?;
-            next.drain(pool, *endpoint, *timeout, by);
+            check_endpoint(context, pool, endpoint.as_ref())?;
+            next.drain(pool, endpoint.as_ref(), *timeout, by);
         }
         Change::Undrain { pool, endpoint } => {
             check_pool(request, context, pool)?;
-            check_endpoint(context, pool, *endpoint)?;
-            drain::check_undrain(context, pool, *endpoint)?;
-            next.undrain(pool, *endpoint);
+            check_endpoint(context, pool, endpoint.as_ref())?;
+            drain::check_undrain(context, pool, endpoint.as_ref())?;
+            next.undrain(pool, endpoint.as_ref());
         }
         Change::Restore { generation } => {
             check_generation(request, context.snapshot.generation)?;
@@ -423,7 +425,7 @@ fn check_pool(request: &Request, context: Context<'_>, name: &str) -> Result<(),
     check_generation(request, pool.generation)
 }
 
-fn check_endpoint(context: Context<'_>, pool: &str, endpoint: Option<SocketAddr>) -> Result<(), Rejected> {
+fn check_endpoint(context: Context<'_>, pool: &str, endpoint: Option<&Address>) -> Result<(), Rejected> {
     let Some(address) = endpoint else { return Ok(()) };
     if context.snapshot.endpoint(pool, address).is_some() {
         return Ok(());

@@ -1,7 +1,8 @@
 //! What is counted at a listener, before a request is a request.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::address::Address;
 
 /// Why a connection or a request was turned away before it was routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +55,14 @@ pub struct ListenerCell {
     /// Its name.
     pub name: String,
     /// The address it is bound to.
-    pub address: SocketAddr,
+    pub address: Address,
     connections: AtomicU64,
     refused: [AtomicU64; Refusal::ALL.len()],
 }
 
 impl ListenerCell {
     /// A listener that has just been bound.
-    pub fn new(name: String, address: SocketAddr) -> Self {
+    pub fn new(name: String, address: Address) -> Self {
         Self { name, address, connections: AtomicU64::new(0), refused: Default::default() }
     }
 

@@ -9,6 +9,7 @@
 //! [`config`] → [`validate`] → [`change`] → [`compile`] → [`live`]. The path of evidence: [`ledger`]
 //! → [`guard`] → [`rollout`], whose findings are changes.
 
+pub mod address;
 pub mod backoff;
 pub mod cell;
 pub mod change;

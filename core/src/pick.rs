@@ -60,7 +60,7 @@ impl Turns {
     /// endpoint whose weight is now 1 would wait for a million turns.
     pub(crate) fn carried(before: Option<&Pool>, endpoints: &[Endpoint]) -> Arc<Self> {
         let shape = |endpoints: &[Endpoint]| -> Vec<_> {
-            endpoints.iter().map(|e| (e.address(), e.weight)).collect()
+            endpoints.iter().map(|e| (e.address().clone(), e.weight)).collect()
         };
         let Some(before) = before else { return Arc::new(Self(Mutex::new(vec![0; endpoints.len()]))) };
         if shape(&before.endpoints) == shape(endpoints) {
@@ -70,7 +70,7 @@ impl Turns {
         let credits = before.turns.0.lock();
         let known: AHashMap<_, _> =
             before.endpoints.iter().zip(credits.iter()).map(|(e, credit)| (e.address(), *credit)).collect();
-        let carried = |e: &Endpoint| known.get(&e.address()).copied().unwrap_or(0).clamp(-total, total);
+        let carried = |e: &Endpoint| known.get(e.address()).copied().unwrap_or(0).clamp(-total, total);
         Arc::new(Self(Mutex::new(endpoints.iter().map(carried).collect())))
     }
 }

@@ -1,9 +1,9 @@
 //! A pool as requests read it: its endpoints, their weights, and whether they may be used.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::cell::{EndpointCell, PoolCell};
 use crate::config::{self, Balance, Protocol};
 use crate::eject::Policy;
@@ -49,8 +49,8 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Its address.
-    pub fn address(&self) -> SocketAddr {
-        self.cell.address
+    pub fn address(&self) -> &Address {
+        &self.cell.address
     }
 }
 

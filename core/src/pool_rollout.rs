@@ -17,10 +17,9 @@ mod fit;
 mod order;
 mod step;
 
-use std::net::SocketAddr;
-
 use serde::{Deserialize, Serialize};
 
+use crate::address::Address;
 use crate::config::{self, PoolStrategy};
 use crate::rollout::{End, Said, Status};
 use crate::units::Generation;
@@ -71,7 +70,7 @@ impl Stage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     /// Its address.
-    pub address: SocketAddr,
+    pub address: Address,
     /// How far it has come.
     pub stage: Stage,
     /// Whether it took requests before it was taken in hand.
@@ -126,8 +125,8 @@ impl PoolRollout {
     }
 
     /// Where an endpoint stands.
-    pub fn stage(&self, address: SocketAddr) -> Option<Stage> {
-        self.endpoints.iter().find(|item| item.address == address).map(|item| item.stage)
+    pub fn stage(&self, address: &Address) -> Option<Stage> {
+        self.endpoints.iter().find(|item| item.address == *address).map(|item| item.stage)
     }
 
     /// The strategy's name.

@@ -3,7 +3,6 @@
 //! Everything here is behind `Arc`s, so that a change of one split copies pointers, not tables.
 //! What must outlive a snapshot (health, counts) is in the cells it points to.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use http::header::HeaderName;
 use ipnet::IpNet;
 
+use crate::address::Address;
 use crate::condition::{Conditions, PathTest};
 use crate::config;
 use crate::ledger::{Ledger, Side};
@@ -237,7 +237,7 @@ impl Snapshot {
     }
 
     /// An endpoint's pool and place.
-    pub fn endpoint(&self, pool: &str, address: SocketAddr) -> Option<(&Arc<Pool>, usize)> {
+    pub fn endpoint(&self, pool: &str, address: &Address) -> Option<(&Arc<Pool>, usize)> {
         let pool = self.pool_named(pool)?;
         Some((pool, pool.endpoints.iter().position(|e| e.address() == address)?))
     }

@@ -6,11 +6,11 @@
 //! makes the next state.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
 use ahash::AHashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::address::Address;
 use crate::config::{Config, Endpoint, EndpointTable};
 use crate::pool_rollout::PoolRollout;
 use crate::rollout::{Rollout, Verdict};
@@ -253,7 +253,7 @@ pub fn file_endpoints(config: &Config, pool: &str) -> Option<Endpoints> {
 /// addresses are compared and drains are kept.
 pub fn to_table(endpoint: &Endpoint) -> EndpointTable {
     let written = endpoint.address();
-    let address = written.parse::<SocketAddr>().map_or_else(|_| written.to_owned(), |a| a.to_string());
+    let address = written.parse::<Address>().map_or_else(|_| written.to_owned(), |a| a.to_string());
     EndpointTable { address, weight: endpoint.weight() }
 }
 

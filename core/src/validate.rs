@@ -28,7 +28,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
-use crate::config::{Config, Endpoint, Hook, PoolRollout, Rollout};
+use crate::config::{Config, Endpoint, Hook, Pool, PoolRollout, Rollout};
 pub(crate) use findings::MOST_PROBLEMS;
 pub use findings::nearest;
 use findings::{Findings, Names};
@@ -104,10 +104,10 @@ fn meaning(config: &Config) -> Findings {
     findings
 }
 
-/// The problems of a pool's endpoints, as a body of `PUT /v1/pools/{pool}/endpoints` has them.
-pub fn endpoints(endpoints: &[Endpoint], path: &str) -> Vec<Problem> {
+/// The problems of endpoints for a pool, as a body of `PUT /v1/pools/{pool}/endpoints` has them.
+pub fn endpoints(pool: &Pool, endpoints: &[Endpoint], path: &str) -> Vec<Problem> {
     let mut findings = Findings::default();
-    pool::endpoints(endpoints, path, &mut findings);
+    pool::endpoints(pool, endpoints, path, &mut findings);
     findings.into_problems()
 }
 

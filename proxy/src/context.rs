@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderValue;
+use tidegate_core::address::Address;
 use tidegate_core::cell::{EndpointCell, InFlight};
 use tidegate_core::decide::Decision;
 use tidegate_core::ledger::Ticket;
@@ -146,7 +147,7 @@ impl Context {
     }
 
     /// The address of the endpoint last tried.
-    pub(crate) fn last_endpoint(&self) -> Option<std::net::SocketAddr> {
+    pub(crate) fn last_endpoint(&self) -> Option<&Address> {
         Some(self.pool()?.endpoints.get(self.tries.endpoint?)?.address())
     }
 

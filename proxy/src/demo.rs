@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tidegate_admin::clock::Clock;
 use tidegate_admin::{Control, Options};
+use tidegate_core::address::Address;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -62,9 +63,13 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode, Failure> {
     let control = Control::open(Options::text(text, Clock::start()))
         .map_err(|error| Failure::from(anyhow::Error::new(error)))?;
     let running = Running::start(Arc::clone(&control))?;
+    let bound = running.listeners().into_iter().find_map(|(_, address)| match address {
+        Address::Tcp(address) => Some(address),
+        Address::Unix(_) => None,
+    });
 
     let places = Places {
-        proxy: running.listeners().first().map_or(listen, |(_, address)| *address),
+        proxy: bound.unwrap_or(listen),
         admin: running.admin_address(),
         canary: shop[1].address,
         taken,

@@ -5,12 +5,12 @@
 //! it ended. Called off when a later table takes the endpoint back.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Map;
 use tidegate_admin::Control;
+use tidegate_core::address::Address;
 use tidegate_core::cell::EndpointCell;
 use tidegate_core::event::{Event, Kind};
 use tidegate_core::pool::Pool;
@@ -21,7 +21,7 @@ use crate::shutdown::FAREWELL;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-type Key = (Arc<str>, SocketAddr);
+type Key = (Arc<str>, Address);
 
 /// An endpoint on its way out.
 struct Leaving {
@@ -62,7 +62,7 @@ pub(crate) async fn run(control: Arc<Control>) {
 fn follow(previous: &Snapshot, snapshot: &Snapshot, leaving: &mut HashMap<Key, Leaving>, now_ms: u64) {
     let mut before = std::mem::take(leaving);
     let mut take = |pool: &Pool, cell: &Arc<EndpointCell>, time: Duration| {
-        let key = (Arc::clone(&pool.name), cell.address);
+        let key = (Arc::clone(&pool.name), cell.address.clone());
         let known = before.remove(&key).filter(|l| Arc::ptr_eq(&l.cell, cell));
         let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let one = known.unwrap_or_else(|| Leaving {
@@ -113,7 +113,7 @@ fn farewell_ms() -> u64 {
 
 fn tell(control: &Control, pool: &str, one: &Leaving, cut: u32, now_ms: u64) {
     let after_ms = now_ms.saturating_sub(one.began_ms);
-    let address = one.cell.address;
+    let address = &one.cell.address;
     let message = if cut == 0 {
         tracing::info!(pool, endpoint = %address, after_ms, "drained");
         format!("endpoint {address} of pool {pool} has drained")

@@ -185,7 +185,7 @@ impl ProxyHttp for Gateway {
         if let Some(endpoint) = context.endpoint()
             && !request.headers.contains_key(http::header::HOST)
         {
-            request.insert_header(http::header::HOST, endpoint.address.to_string())?;
+            request.insert_header(http::header::HOST, endpoint.address.host())?;
         }
         headers::forward(request, origin, &facts.ids)?;
         headers::trailers(request, &session.req_header().headers)?;

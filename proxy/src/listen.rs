@@ -86,7 +86,7 @@ pub(crate) fn bind(settings: &Listener) -> io::Result<Bound> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let socket: std::net::TcpListener = socket.into();
-    let cell = Arc::new(ListenerCell::new(settings.name.clone(), socket.local_addr()?));
+    let cell = Arc::new(ListenerCell::new(settings.name.clone(), socket.local_addr()?.into()));
     Ok(Bound { socket, cell })
 }
 

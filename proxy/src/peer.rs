@@ -7,7 +7,9 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::Shutdown;
+use std::net::{self, Shutdown};
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -23,10 +25,12 @@ use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 use pingora_core::{Error, ErrorType, Result};
 use socket2::{SockRef, Socket};
 use tidegate_admin::tls::PoolTrust;
+use tidegate_core::address::Address;
 use tidegate_core::cell::EndpointCell;
 use tidegate_core::config::Protocol;
 use tidegate_core::pool::Pool;
-use tokio::net::TcpStream;
+use tidegate_core::split::pool_hash;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +39,8 @@ const MAX_STREAMS: usize = 100;
 /// What an endpoint may send ahead on one stream, and on all of a connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Until a full backlog is tried again.
+const BACKLOG_FULL: Duration = Duration::from_millis(10);
 
 /// The open connections to an endpoint, kept in its cell.
 #[derive(Debug, Default)]
@@ -89,8 +95,10 @@ pub(crate) struct Limits {
 }
 
 /// What a try is to be connected by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Terms<'a> {
+    /// Where the endpoint is reached.
+    pub(crate) place: Address,
     /// Whom to trust, where the pool speaks TLS.
     pub(crate) trust: Option<&'a PoolTrust>,
     /// Connections are shared within a group only.
@@ -102,9 +110,10 @@ pub(crate) struct Terms<'a> {
 
 /// The endpoint, for one try.
 pub(crate) fn peer(pool: &Pool, cell: &Arc<EndpointCell>, terms: Terms<'_>) -> Box<HttpPeer> {
-    let Terms { trust, group, limits, upgrade } = terms;
+    let Terms { place, trust, group, limits, upgrade } = terms;
+    let (address, group) = identity(&place, group);
     let name = pool.tls.as_ref().map(|tls| tls.sni.clone());
-    let mut peer = HttpPeer::new(cell.address, name.is_some(), name.unwrap_or_default());
+    let mut peer = HttpPeer::new(address, name.is_some(), name.unwrap_or_default());
     // Connections are never shared between pools, whatever the address; nor beyond a change of whom to trust.
     peer.group_key = group ^ trust.map_or(0, |trust| trust.identity);
     if let Some(files) = trust.and_then(Files::of) {
@@ -129,11 +138,24 @@ pub(crate) fn peer(pool: &Pool, cell: &Arc<EndpointCell>, terms: Terms<'_>) -> B
     options.read_timeout = limits.read;
     options.write_timeout = Some(limits.write);
     options.idle_timeout = Some(pool.timeouts.idle);
-    options.custom_l4 = Some(Arc::new(Connect { cell: Arc::clone(cell), timeout: limits.connect }));
+    options.custom_l4 = Some(Arc::new(Connect { cell: Arc::clone(cell), place, timeout: limits.connect }));
     // What an upgrade needs is put together by `headers`, for any protocol.
     options.http_upstream_request_policy.h1_upgrade =
         if upgrade { H1UpgradePolicy::Preserve } else { H1UpgradePolicy::Deny };
     Box::new(peer)
+}
+
+/// What an endpoint's kept connections are found by: an address and a group.
+///
+/// Before pingora uses one again, it looks whether the socket's other end has the peer's address. Of a
+/// Unix socket that is the path by which the server bound it, which need not be ours: it may be a
+/// relative one, or lead through a link. So the path is in the group, and the address is the one that
+/// pingora compares with nothing. (`unix_endpoints` counts connections.)
+fn identity(place: &Address, group: u64) -> (net::SocketAddr, u64) {
+    match place {
+        Address::Tcp(address) => (*address, group),
+        Address::Unix(_) => (([0, 0, 0, 0], 0).into(), group ^ pool_hash(&place.to_string())),
+    }
 }
 
 /// A pool's certificates, in pingora's form.
@@ -162,27 +184,50 @@ impl Files {
 #[derive(Debug)]
 struct Connect {
     cell: Arc<EndpointCell>,
+    place: Address,
     timeout: Duration,
+}
+
+impl Connect {
+    async fn open(&self) -> io::Result<Stream> {
+        Ok(match &self.place {
+            Address::Tcp(address) => self.in_view(TcpStream::connect(address).await?),
+            Address::Unix(path) => self.in_view(connect_unix(path).await?),
+        })
+    }
+
+    fn in_view(&self, socket: impl AsFd + Into<Stream>) -> Stream {
+        let connection = Connection::register(&self.cell, &socket);
+        let mut stream = socket.into();
+        stream.tracer = Some(Tracer(Box::new(connection)));
+        stream
+    }
+}
+
+/// A full backlog refuses at once, where TCP would try again by itself; there is no event to wait for.
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(BACKLOG_FULL).await;
+            }
+            connected => return connected,
+        }
+    }
 }
 
 #[async_trait]
 impl L4Connect for Connect {
     async fn connect(&self, _: &SocketAddr) -> Result<Stream> {
-        let address = self.cell.address;
-        let socket = match tokio::time::timeout(self.timeout, TcpStream::connect(address)).await {
-            Ok(Ok(socket)) => socket,
-            Ok(Err(error)) => {
-                return Err(Error::because(kind_of(&error), format!("connecting to {address}"), error));
-            }
+        let address = &self.cell.address;
+        match tokio::time::timeout(self.timeout, self.open()).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(Error::because(kind_of(&error), format!("connecting to {address}"), error)),
             Err(error) => {
                 let context = format!("connecting to {address} took longer than {:?}", self.timeout);
-                return Err(Error::because(ErrorType::ConnectTimedout, context, error));
+                Err(Error::because(ErrorType::ConnectTimedout, context, error))
             }
-        };
-        let connection = Connection::register(&self.cell, &socket);
-        let mut stream = Stream::from(socket);
-        stream.tracer = Some(Tracer(Box::new(connection)));
-        Ok(stream)
+        }
     }
 }
 
@@ -204,7 +249,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn register(cell: &Arc<EndpointCell>, socket: &TcpStream) -> Self {
+    fn register(cell: &Arc<EndpointCell>, socket: &impl AsFd) -> Self {
         cell.connected();
         let mut id = 0;
         // Without descriptors to spare the connection serves all the same; only a drain's deadline

@@ -7,11 +7,11 @@
 mod check;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tidegate_admin::Control;
+use tidegate_core::address::Address;
 use tidegate_core::cell::{EndpointCell, LastCheck};
 use tidegate_core::config::Health;
 use tidegate_core::event::{Event, Kind};
@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use check::Check;
 
 /// A running check: of which endpoint of which pool.
-type Key = (Arc<str>, SocketAddr);
+type Key = (Arc<str>, Address);
 
 struct Running {
     cell: Arc<EndpointCell>,
@@ -54,7 +54,7 @@ fn follow(control: &Arc<Control>, snapshot: &Snapshot, running: &mut HashMap<Key
     for pool in &snapshot.pools {
         let Some(health) = &pool.health else { continue };
         for endpoint in &pool.endpoints {
-            let key = (Arc::clone(&pool.name), endpoint.address());
+            let key = (Arc::clone(&pool.name), endpoint.address().clone());
             let kept =
                 before.remove(&key).filter(|r| Arc::ptr_eq(&r.cell, &endpoint.cell) && r.health == *health);
             let run = kept.unwrap_or_else(|| {
@@ -73,7 +73,7 @@ fn follow(control: &Arc<Control>, snapshot: &Snapshot, running: &mut HashMap<Key
 }
 
 async fn check_forever(control: Arc<Control>, pool: Arc<str>, cell: Arc<EndpointCell>, health: Arc<Health>) {
-    let check = Check::new(&health, cell.address);
+    let check = Check::new(&health, &cell.address, control.locate(&cell.address));
     let thresholds =
         Thresholds { healthy_after: health.healthy_after, unhealthy_after: health.unhealthy_after };
     loop {

@@ -4,7 +4,6 @@
 //! time; admin, checks, drains and the watcher share another.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use pingora_proxy::http_proxy;
 use tidegate_admin::clock::Clock;
 use tidegate_admin::process::Phase;
 use tidegate_admin::{Control, Options};
+use tidegate_core::address::Address;
 use tidegate_core::config::LogOutput;
 use tidegate_core::edge::ListenerCell;
 use tokio::runtime::{Builder, Runtime};
@@ -104,8 +104,8 @@ impl Running {
     }
 
     /// The listeners by name, with the addresses they are bound to.
-    pub(crate) fn listeners(&self) -> Vec<(String, SocketAddr)> {
-        self.listeners.iter().map(|l| (l.name.clone(), l.address)).collect()
+    pub(crate) fn listeners(&self) -> Vec<(String, Address)> {
+        self.listeners.iter().map(|l| (l.name.clone(), l.address.clone())).collect()
     }
 
     /// Where the admin API listens.

@@ -19,6 +19,7 @@ pub(crate) mod modern;
 pub(crate) mod nginx;
 pub(crate) mod rollouts;
 pub(crate) mod scripted;
+pub(crate) mod socket;
 pub(crate) mod tidegate;
 pub(crate) mod upstream;
 pub(crate) mod visitors;

@@ -64,5 +64,6 @@ mod timeouts;
 mod tls;
 mod tls_reload;
 mod try_timeout;
+mod unix_endpoints;
 mod upstream_tls;
 mod websocket;

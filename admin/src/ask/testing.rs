@@ -1,10 +1,10 @@
 //! A server that does what a test tells it to, right or wrong.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tidegate_core::address::Address;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -32,7 +32,7 @@ pub(crate) fn answer(status: &str, body: &str) -> Vec<Do> {
 
 /// Stops when dropped.
 pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     heard: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
 }
@@ -48,7 +48,7 @@ impl Server {
 
     async fn run(script: Vec<Do>, acceptor: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("bound");
+        let address = listener.local_addr().expect("bound").into();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&heard);
         let task = tokio::spawn(async move {
@@ -82,9 +82,9 @@ impl Drop for Server {
 }
 
 /// A port at which nobody listens.
-pub(crate) async fn nobody() -> SocketAddr {
+pub(crate) async fn nobody() -> Address {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    listener.local_addr().expect("bound")
+    listener.local_addr().expect("bound").into()
 }
 
 async fn play(

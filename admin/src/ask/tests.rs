@@ -10,7 +10,7 @@ const SHORT: Duration = Duration::from_millis(300);
 async fn ask(script: Vec<Do>, limits: Limits) -> Result<Seen, AskError> {
     let server = Server::start(script).await;
     let request = Request::get("/x?y=z").header("host", "a").body(Bytes::new()).expect("good");
-    let seen = at(server.address, request, limits).await;
+    let seen = at(&server.address, request, limits).await;
     assert!(server.heard().iter().all(|heard| heard == "GET /x?y=z HTTP/1.1\r\nhost: a\r\n\r\n"));
     seen
 }
@@ -104,8 +104,8 @@ async fn no_answers() {
 #[tokio::test]
 async fn connections() {
     let server = Server::start(vec![Do::Hang]).await;
-    connect(server.address, SHORT).await.expect("it listens");
-    let refused = connect(nobody().await, SHORT).await.expect_err("nobody listens");
+    connect(&server.address, SHORT).await.expect("it listens");
+    let refused = connect(&nobody().await, SHORT).await.expect_err("nobody listens");
     assert_eq!(refused.to_string(), "cannot be reached: connection refused");
 }
 

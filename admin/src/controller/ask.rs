@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tidegate_core::address::Address;
 use tidegate_core::backoff;
 use tidegate_core::config::{Hook, HookOn};
 use tidegate_core::pool::Usable;
@@ -96,12 +97,12 @@ impl Question {
     }
 
     /// The candidate's endpoints that would get requests.
-    fn candidates(&self) -> Vec<std::net::SocketAddr> {
+    fn candidates(&self) -> Vec<Address> {
         let table = self.control.live().snapshot();
         let now_ms = self.control.clock().mono_ms();
         let Some(pool) = table.pool_named(&self.rollout.plan.candidate) else { return Vec::new() };
         let usable = pool.endpoints.iter().filter(|e| pool.usable(e, now_ms) != Usable::No);
-        usable.map(tidegate_core::pool::Endpoint::address).collect()
+        usable.map(|endpoint| self.control.locate(endpoint.address())).collect()
     }
 
     fn body(&self, on: HookOn) -> Value {

@@ -1,9 +1,9 @@
 //! Calls of the hooks that replace what runs behind a pool.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tidegate_core::address::Address;
 use tidegate_core::config::{HookOn, PoolStrategy};
 use tidegate_core::pool_rollout::PoolRollout;
 use tokio_util::task::AbortOnDropHandle;
@@ -16,7 +16,7 @@ use crate::hook::Caller;
 pub(super) struct Calls(Vec<Call>);
 
 struct Call {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     /// Hooks that have agreed, which are not asked again.
     agreed: usize,
     task: Option<AbortOnDropHandle<(usize, Result<(), String>)>>,
@@ -29,7 +29,7 @@ impl Calls {
         control: &Arc<Control>,
         pool: &str,
         rollout: &Arc<PoolRollout>,
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
     ) {
         let body = body(pool, rollout, &addresses);
         let place = self.0.iter().position(|call| call.addresses == addresses).unwrap_or_else(|| {
@@ -42,7 +42,7 @@ impl Calls {
     }
 
     /// Calls that have ended since this was last asked, and what they came to.
-    pub(super) async fn ended(&mut self) -> Vec<(Vec<SocketAddr>, Result<(), String>)> {
+    pub(super) async fn ended(&mut self) -> Vec<(Vec<Address>, Result<(), String>)> {
         let mut ended = Vec::new();
         for call in &mut self.0 {
             let Some(task) = call.task.take_if(|task| task.is_finished()) else { continue };
@@ -72,7 +72,7 @@ async fn ask(
 }
 
 /// What a hook is sent.
-fn body(pool: &str, rollout: &PoolRollout, addresses: &[SocketAddr]) -> Value {
+fn body(pool: &str, rollout: &PoolRollout, addresses: &[Address]) -> Value {
     let mut body = json!({
         "on": HookOn::Replace,
         "pool": pool,

@@ -13,7 +13,7 @@ fn checks(checks: &[(&str, &str)]) -> Vec<Check> {
 async fn every_endpoint_is_asked_everything() {
     let (one, two) = (Server::start(answer("200 OK", "x")).await, Server::start(answer("204 X", "")).await);
     let all = checks(&[("/selftest?deep=1", "200-299"), ("/version", "200,204")]);
-    check(&all, &[one.address, two.address]).await.expect("all is well");
+    check(&all, &[one.address.clone(), two.address.clone()]).await.expect("all is well");
     for server in [one, two] {
         let request = |target: &str| {
             format!(
@@ -33,14 +33,14 @@ async fn what_fails_is_named() {
     let garbage = Server::start(vec![Do::Read, Do::Send("nonsense\r\n\r\n".into())]).await;
     let nobody = nobody().await;
     for (endpoint, status, seen) in [
-        (bad.address, "200-299", "answered 500, not 200-299"),
-        (good.address, "201,204", "answered 200, not 201,204"),
+        (bad.address.clone(), "200-299", "answered 500, not 200-299"),
+        (good.address.clone(), "201,204", "answered 200, not 201,204"),
         (nobody, "200-299", "cannot be reached: connection refused"),
-        (garbage.address, "200-299", "did not answer in HTTP: invalid HTTP version parsed"),
+        (garbage.address.clone(), "200-299", "did not answer in HTTP: invalid HTTP version parsed"),
     ] {
-        let said = check(&checks(&[("/selftest", status)]), &[good.address, endpoint]).await;
+        let said = check(&checks(&[("/selftest", status)]), &[good.address.clone(), endpoint.clone()]).await;
         // Where even the first one fails, it is the one that is told.
-        let named = if status == "201,204" { good.address } else { endpoint };
+        let named = if status == "201,204" { &good.address } else { &endpoint };
         assert_eq!(said, Err(format!("check /selftest: endpoint {named} {seen}")));
     }
 }
@@ -51,17 +51,18 @@ async fn many_endpoints_and_none() {
     assert_eq!(check(&[], &[]).await, Ok(()));
     assert!(check(&all, &[]).await.expect_err("none").contains("none can be checked"));
     let server = Server::start(answer("200 OK", "")).await;
-    check(&all, &[server.address; 30]).await.expect("all is well");
+    check(&all, &vec![server.address.clone(); 30]).await.expect("all is well");
     assert_eq!(server.heard().len(), 30);
 }
 
 #[tokio::test]
 async fn an_endpoint_that_comes_up() {
     let address = nobody().await;
-    let waiting = tokio::spawn(accepts(address, Duration::from_secs(10)));
+    let place = address.to_string();
+    let waiting = tokio::spawn(async move { accepts(&address, Duration::from_secs(10)).await });
     tokio::time::sleep(Duration::from_millis(250)).await;
     assert!(!waiting.is_finished());
-    let _listener = TcpListener::bind(address).await.expect("still free");
+    let _listener = TcpListener::bind(place).await.expect("still free");
     waiting.await.expect("no panic").expect("it listens");
 }
 
@@ -69,7 +70,7 @@ async fn an_endpoint_that_comes_up() {
 async fn an_endpoint_that_does_not_come_up() {
     let address = nobody().await;
     let began = Instant::now();
-    let said = accepts(address, Duration::from_millis(350)).await;
+    let said = accepts(&address, Duration::from_millis(350)).await;
     let expected = format!("endpoint {address} accepted no connection within 350ms: connection refused");
     assert_eq!(said, Err(expected));
     assert!(began.elapsed() < Duration::from_secs(2));

@@ -110,7 +110,7 @@ pub enum EndpointInput {
     Address(String),
     /// With a weight.
     Table {
-        /// `host:port`; the host is an IP address.
+        /// `host:port`, whose host is an IP address, or `unix:PATH`.
         address: String,
         /// From 1 to 1000000; 1 if absent.
         #[serde(skip_serializing_if = "Option::is_none")]

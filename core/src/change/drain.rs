@@ -1,8 +1,7 @@
 //! Draining and its end, by an operator. What a pool's rollout has in hand is its own to bring back.
 
-use std::net::SocketAddr;
-
 use super::{By, Context, Next, Rejected};
+use crate::address::Address;
 use crate::pool_rollout;
 use crate::state::{DrainOrder, Drains};
 use crate::units::Span;
@@ -11,7 +10,7 @@ use crate::units::Span;
 pub(super) fn check_undrain(
     context: Context<'_>,
     pool: &str,
-    endpoint: Option<SocketAddr>,
+    endpoint: Option<&Address>,
 ) -> Result<(), Rejected> {
     let (Some(rollout), Some(address)) = (context.state.active_pool_rollout(pool), endpoint) else {
         return Ok(());
@@ -30,7 +29,7 @@ impl Next {
     pub(super) fn drain(
         &mut self,
         pool: &str,
-        endpoint: Option<SocketAddr>,
+        endpoint: Option<&Address>,
         timeout: Option<Span>,
         by: By<'_>,
     ) {
@@ -50,7 +49,7 @@ impl Next {
         self.pools.insert(pool.to_owned());
     }
 
-    pub(super) fn undrain(&mut self, pool: &str, endpoint: Option<SocketAddr>) {
+    pub(super) fn undrain(&mut self, pool: &str, endpoint: Option<&Address>) {
         match (self.state.drains.get_mut(pool), endpoint) {
             (Some(drains), Some(address)) => {
                 drains.endpoints.remove(&address.to_string());

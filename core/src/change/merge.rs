@@ -47,10 +47,10 @@ pub fn merge(state: &State, config: &Config, now: Now) -> (State, Vec<Dropped>) 
     });
     state.endpoints.retain(|pool, kept| {
         let written: Vec<Endpoint> = kept.value.iter().cloned().map(Endpoint::Table).collect();
-        let why = match file_endpoints(config, pool) {
+        let why = match config.pools.get(pool) {
             None => Some(GONE),
-            Some(file) if file != kept.base => Some(CHANGED),
-            Some(_) => (!validate::endpoints(&written, "").is_empty()).then_some(INVALID),
+            Some(_) if file_endpoints(config, pool).as_ref() != Some(&kept.base) => Some(CHANGED),
+            Some(file) => (!validate::endpoints(file, &written, "").is_empty()).then_some(INVALID),
         };
         keep_unless(format!("endpoints of pool {pool}"), why)
     });

@@ -1,8 +1,7 @@
 //! Changes of pools' rollouts: starting one, ordering one about, and what it forbids others.
 
-use std::net::SocketAddr;
-
 use super::{By, Context, Next, Rejected, Request, check_generation, check_pool, not_found};
+use crate::address::Address;
 use crate::config::{self, PoolStrategy};
 use crate::pool::{Pool, Usable};
 use crate::pool_rollout::{self, Order, Ordered};
@@ -40,7 +39,7 @@ pub(super) fn start(
     }
     let Some(pool) = context.snapshot.pool_named(name) else { return Ok(()) };
     check_endpoints(pool, plan.strategy)?;
-    let endpoints = pool.endpoints.iter().map(crate::pool::Endpoint::address);
+    let endpoints = pool.endpoints.iter().map(|endpoint| endpoint.address().clone());
     let id = context.state.generation + 1;
     let rollout = pool_rollout::start(plan.clone(), by.said(), id, endpoints);
     next.state.pool_rollouts.insert(name.to_owned(), rollout);
@@ -85,7 +84,7 @@ pub(super) fn order(
     }
     next.is_urgent = order.is_abort();
     let now_ms = context.now.mono_ms;
-    let serves = |address: SocketAddr| {
+    let serves = |address: &Address| {
         pool.endpoints.iter().any(|e| e.address() == address && pool.usable(e, now_ms) != Usable::No)
     };
     let drains = next.state.drains.remove(name).unwrap_or_default();

@@ -106,7 +106,7 @@ fn bad_changes_are_rejected_and_change_nothing() {
         (endpoints("canry", &[]), "no pool canry did you mean `canary`?"),
         (
             endpoints("canary", &["127.0.0.1:9", "example.com:80"]),
-            "endpoints[1]: `example.com:80` is not an address such as \"127.0.0.1:9001\" or \"[::1]:9001\"",
+            "endpoints[1]: `example.com:80` is not an address such as \"127.0.0.1:9001\", \"[::1]:9001\" or \"unix:PATH\"",
         ),
         (
             endpoints("canary", &["[::1]:80", "[0::1]:80"]),

@@ -1,12 +1,12 @@
 //! One pool of the table.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::{AHashMap, AHashSet};
 
 use super::Input;
+use crate::address::Address;
 use crate::cell::EndpointCell;
 use crate::config::{self, Initial};
 use crate::eject::Policy;
@@ -86,14 +86,14 @@ fn endpoints(
     before: Option<&Pool>,
     drains: Option<&Drains>,
 ) -> Vec<Endpoint> {
-    let known: AHashMap<SocketAddr, &Arc<EndpointCell>> =
-        before.into_iter().flat_map(cells).map(|cell| (cell.address, cell)).collect();
+    let known: AHashMap<&Address, &Arc<EndpointCell>> =
+        before.into_iter().flat_map(cells).map(|cell| (&cell.address, cell)).collect();
     let initial = initial(written.health.as_ref());
     let in_force = input.state.endpoints(input.config, name).unwrap_or_default();
     in_force
         .iter()
         .map(|table| {
-            let address = table.address.parse().expect("validated: an address");
+            let address: Address = table.address.parse().expect("validated: an address");
             let cell = known.get(&address).map(|cell| Arc::clone(cell));
             let drain = drains.and_then(|d| d.endpoints.get(&table.address));
             Endpoint {
@@ -123,13 +123,13 @@ pub(super) fn welcome(after: &Pool) {
 pub(super) fn settle(before: Option<&Arc<Pool>>, after: &Pool) {
     let draining = after.endpoints.iter().filter(|e| e.draining.is_some() || after.draining.is_some());
     draining.map(|e| &e.cell).chain(&after.leaving).for_each(|cell| cell.set_retired(true));
-    let awaited = |pool: &Pool, address| {
+    let awaited = |pool: &Pool, address: &Address| {
         pool.rollout
             .as_ref()
             .is_some_and(|r| r.is_active() && r.stage(address) == Some(Stage::WaitingHealthy))
     };
     let replaced = |cell: &&Arc<EndpointCell>| {
-        awaited(after, cell.address) && !before.is_some_and(|before| awaited(before, cell.address))
+        awaited(after, &cell.address) && !before.is_some_and(|before| awaited(before, &cell.address))
     };
     // What was found of what ran there before says nothing of what runs there now.
     let cells = after.endpoints.iter().map(|e| &e.cell);
@@ -165,7 +165,7 @@ fn initial(health: Option<&config::Health>) -> Status {
 /// table before and not be counted yet), and those that went before and are still busy.
 fn leaving(before: Option<&Pool>, endpoints: &[Endpoint]) -> Vec<Arc<EndpointCell>> {
     let Some(before) = before else { return Vec::new() };
-    let present: AHashSet<SocketAddr> = endpoints.iter().map(Endpoint::address).collect();
+    let present: AHashSet<&Address> = endpoints.iter().map(Endpoint::address).collect();
     let busy = before.leaving.iter().filter(|cell| cell.in_flight() > 0 || cell.connections() > 0);
     let gone = before.endpoints.iter().map(|e| &e.cell).chain(busy);
     gone.filter(|cell| !present.contains(&cell.address)).cloned().collect()
@@ -177,8 +177,8 @@ fn revision(pool: &Pool) -> Option<(u64, u64)> {
 
 /// Whether nothing of the pool itself differs, so that it keeps its generation.
 fn is_same(a: &Pool, b: &Pool) -> bool {
-    let shape =
-        |p: &Pool| p.endpoints.iter().map(|e| (e.address(), e.weight, e.draining)).collect::<Vec<_>>();
+    let one = |e: &Endpoint| (e.address().clone(), e.weight, e.draining);
+    let shape = |p: &Pool| p.endpoints.iter().map(one).collect::<Vec<_>>();
     let keys =
         |p: &Pool| p.hash_key.as_ref().map(|keys| keys.iter().map(ToString::to_string).collect::<Vec<_>>());
     shape(a) == shape(b)

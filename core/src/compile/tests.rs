@@ -43,7 +43,7 @@ fn reload(running: &mut Running, text: &str) {
 }
 
 fn cell(snapshot: &Snapshot, pool: &str, port: u16) -> Option<Arc<EndpointCell>> {
-    let (pool, at) = snapshot.endpoint(pool, ([127, 0, 0, 1], port).into())?;
+    let (pool, at) = snapshot.endpoint(pool, &format!("127.0.0.1:{port}").parse().unwrap())?;
     Some(Arc::clone(&pool.endpoints[at].cell))
 }
 
@@ -175,18 +175,22 @@ fn endpoints_that_go_are_known_until_they_are_idle() {
     let (one, two) = (cell(&first, "stable", 1).unwrap(), cell(&first, "stable", 2).unwrap());
     let in_flight = InFlight::new(first.pool_named("stable").unwrap().cell.clone(), one.clone()).unwrap();
     two.connected();
-    let leaving = |running: &Running| -> Vec<u16> {
+    let leaving = |running: &Running| -> String {
         let snapshot = running.live.snapshot();
-        let mut ports: Vec<u16> =
-            snapshot.pool_named("stable").unwrap().leaving.iter().map(|c| c.address.port()).collect();
-        ports.sort_unstable();
-        ports
+        let leaving = snapshot.pool_named("stable").unwrap().leaving.iter();
+        let mut addresses: Vec<String> = leaving.map(|cell| cell.address.to_string()).collect();
+        addresses.sort_unstable();
+        addresses.join(" ")
     };
     running.apply(endpoints("stable", &[7])).unwrap();
-    assert_eq!(leaving(&running), [1, 2]);
+    assert_eq!(leaving(&running), "127.0.0.1:1 127.0.0.1:2");
     assert!(cell(&running.live.snapshot(), "stable", 1).is_none());
     running.apply(endpoints("stable", &[8])).unwrap();
-    assert_eq!(leaving(&running), [1, 2, 7], "one that has just gone may have a request not counted yet");
+    assert_eq!(
+        leaving(&running),
+        "127.0.0.1:1 127.0.0.1:2 127.0.0.1:7",
+        "one that has just gone may have a request not counted yet"
+    );
     two.disconnected();
     running.apply(endpoints("stable", &[8, 1])).unwrap();
     assert!(leaving(&running).is_empty(), "one that was idle at the change after is let go");
@@ -195,7 +199,7 @@ fn endpoints_that_go_are_known_until_they_are_idle() {
         "it is back, with its count"
     );
     running.apply(endpoints("stable", &[2])).unwrap();
-    assert_eq!(leaving(&running), [1, 8]);
+    assert_eq!(leaving(&running), "127.0.0.1:1 127.0.0.1:8");
     assert!(!Arc::ptr_eq(&cell(&running.live.snapshot(), "stable", 2).unwrap(), &two));
     drop(in_flight);
     reload(&mut running, FILE);

@@ -13,7 +13,7 @@ use crate::units::Span;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pool {
-    /// Upstream addresses: `"host:port"` or `{ address, weight }`. The host is an IP address.
+    /// Upstream addresses: `"host:port"`, `"unix:PATH"` or `{ address, weight }`. The host is an IP address.
     pub endpoints: Vec<Endpoint>,
     /// Instead of endpoints: every address that this `name:port` resolves to.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,7 +100,7 @@ pub enum Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointTable {
-    /// `host:port`; the host is an IP address.
+    /// `host:port`, whose host is an IP address, or `unix:PATH`.
     #[schemars(extend("format" = "endpoint"))]
     pub address: String,
     /// The endpoint's part of the pool's requests, against the other weights; 1 to 1000000.
@@ -208,11 +208,11 @@ pub struct Health {
     /// Statuses that pass: codes and ranges, as `200-299,301`.
     #[schemars(extend("format" = "status"))]
     pub status: String,
-    /// Check this port instead of the endpoint's.
+    /// Check this port instead of the endpoint's; not with a Unix socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub port: Option<u16>,
-    /// The Host sent; the endpoint's address when absent.
+    /// The Host sent; the endpoint's address when absent, `localhost` to a Unix socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// Headers sent with the check.

@@ -164,8 +164,8 @@ fn concurrent_failures_keep_the_limits() {
                 let observe = |endpoint: &'static str| {
                     let pool = &pool;
                     scope.spawn(move || {
-                        let address = endpoint.parse().unwrap();
-                        let cell = pool.endpoints.iter().find(|e| e.address() == address).unwrap();
+                        let address: Address = endpoint.parse().unwrap();
+                        let cell = pool.endpoints.iter().find(|e| *e.address() == address).unwrap();
                         (0..20).filter(|_| pool.observe(&cell.cell, true, 1).is_some()).count()
                     })
                 };

@@ -1,9 +1,9 @@
 //! What happens to pools' rollouts when something else changes: the process, the file, the endpoints.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
 use super::{Ordered, PoolRollout, Stage};
+use crate::address::Address;
 use crate::change::Dropped;
 use crate::config::Config;
 use crate::rollout::{End, Said};
@@ -25,7 +25,7 @@ pub(crate) fn fit(state: &mut State, config: &Config, now_wall_ms: u64) -> Vec<D
         if !rollout.is_active() {
             return true;
         }
-        let there: BTreeSet<SocketAddr> = in_force.iter().filter_map(|e| e.address.parse().ok()).collect();
+        let there: BTreeSet<Address> = in_force.iter().filter_map(|e| e.address.parse().ok()).collect();
         if rollout.in_hand().all(|item| there.contains(&item.address)) {
             rollout.endpoints.retain(|item| there.contains(&item.address));
             return true;
@@ -62,8 +62,11 @@ pub(crate) fn after_restart(state: &mut State, now_wall_ms: u64) {
 /// Calls a rollout off on behalf of no operator. Where nothing checks whether they serve, endpoints that
 /// were being replaced stay drained.
 fn abort(state: &mut State, pool: &str, rollout: &mut PoolRollout, said: Said) {
-    let keep: Vec<SocketAddr> =
-        rollout.in_hand().filter(|item| item.stage != Stage::Draining).map(|item| item.address).collect();
+    let keep: Vec<Address> = rollout
+        .in_hand()
+        .filter(|item| item.stage != Stage::Draining)
+        .map(|item| item.address.clone())
+        .collect();
     let drains = state.drains.remove(pool).unwrap_or_default();
     let mut next = Ordered { rollout: rollout.clone(), drains };
     next.rollout.revision += 1;

@@ -3,9 +3,8 @@
 //! Pure: `(rollout, drains, order) → (rollout, drains)`, or a sentence that says why not. Abort is never
 //! refused. Who may, the journal and the swap are [`crate::change`]'s.
 
-use std::net::SocketAddr;
-
 use super::{Item, PoolRollout, Stage};
+use crate::address::Address;
 use crate::config::{self, PoolStrategy};
 use crate::rollout::{ACTOR, End, Said};
 use crate::state::{DrainOrder, Drains};
@@ -24,7 +23,7 @@ pub enum Order {
     /// Call it off: requests flow again, and what it drained takes requests again.
     Abort {
         /// But for these, which are known not to serve.
-        keep: Vec<SocketAddr>,
+        keep: Vec<Address>,
     },
     /// What a look at it came to.
     Found(Act),
@@ -34,13 +33,13 @@ pub enum Order {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Take these out of service.
-    Take(Vec<SocketAddr>),
+    Take(Vec<Address>),
     /// These are drained, and the hook may be called.
-    Replace(Vec<SocketAddr>),
+    Replace(Vec<Address>),
     /// The hook has agreed: these have to become healthy.
-    Await(Vec<SocketAddr>),
+    Await(Vec<Address>),
     /// This one is healthy, and takes requests again.
-    Back(SocketAddr),
+    Back(Address),
     /// All is done.
     Finish {
         /// What is not as it should be.
@@ -51,7 +50,7 @@ pub enum Act {
         /// Why.
         why: String,
         /// Endpoints that stay drained, since they do not serve.
-        keep: Vec<SocketAddr>,
+        keep: Vec<Address>,
     },
 }
 
@@ -81,7 +80,7 @@ pub(crate) fn start(
     plan: config::PoolRollout,
     started: Said,
     id: Generation,
-    endpoints: impl Iterator<Item = SocketAddr>,
+    endpoints: impl Iterator<Item = Address>,
 ) -> PoolRollout {
     let item = |address| Item { address, stage: Stage::Waiting, served: false };
     PoolRollout {
@@ -109,7 +108,7 @@ pub(crate) fn apply(
     drains: Drains,
     order: &Order,
     said: Said,
-    serves: impl Fn(SocketAddr) -> bool,
+    serves: impl Fn(&Address) -> bool,
 ) -> Result<Ordered, String> {
     let mut next = Ordered { rollout: rollout.clone(), drains };
     let is_over = !rollout.is_active();
@@ -151,14 +150,14 @@ impl Ordered {
         Ok(())
     }
 
-    fn act(&mut self, act: &Act, said: Said, serves: impl Fn(SocketAddr) -> bool) {
+    fn act(&mut self, act: &Act, said: Said, serves: impl Fn(&Address) -> bool) {
         match act {
             Act::Take(addresses) => self.take(addresses, serves),
             Act::Replace(addresses) => self.set(addresses, Stage::Replacing),
             Act::Await(addresses) => self.set(addresses, Stage::WaitingHealthy),
             Act::Back(address) => {
-                self.give_back(*address);
-                self.set(&[*address], Stage::Replaced);
+                self.give_back(address);
+                self.set(std::slice::from_ref(address), Stage::Replaced);
             }
             Act::Finish { why } => self.end(End::Succeeded, &[], Said { why: why.clone(), ..said }),
             Act::Fail { why, keep } => {
@@ -167,16 +166,16 @@ impl Ordered {
         }
     }
 
-    fn set(&mut self, addresses: &[SocketAddr], stage: Stage) {
+    fn set(&mut self, addresses: &[Address], stage: Stage) {
         let items = self.rollout.endpoints.iter_mut().filter(|item| addresses.contains(&item.address));
         items.for_each(|item| item.stage = stage);
     }
 
-    fn take(&mut self, addresses: &[SocketAddr], serves: impl Fn(SocketAddr) -> bool) {
+    fn take(&mut self, addresses: &[Address], serves: impl Fn(&Address) -> bool) {
         let id = self.rollout.id;
         let is_rolling = self.rollout.plan.strategy == PoolStrategy::Rolling;
         for item in self.rollout.endpoints.iter_mut().filter(|item| addresses.contains(&item.address)) {
-            item.served = serves(item.address);
+            item.served = serves(&item.address);
             item.stage = Stage::Draining;
             if is_rolling {
                 // An operator's order stays the operator's.
@@ -191,14 +190,14 @@ impl Ordered {
     }
 
     /// Calls off the rollout's own drain of an endpoint.
-    fn give_back(&mut self, address: SocketAddr) {
+    fn give_back(&mut self, address: &Address) {
         let (key, id) = (address.to_string(), self.rollout.id);
         if self.drains.endpoints.get(&key).is_some_and(|order| order.rollout == Some(id)) {
             self.drains.endpoints.remove(&key);
         }
     }
 
-    pub(super) fn end(&mut self, end: End, keep: &[SocketAddr], said: Said) {
+    pub(super) fn end(&mut self, end: End, keep: &[Address], said: Said) {
         let (id, mut kept) = (self.rollout.id, Vec::new());
         let in_hand: Vec<Item> = self.rollout.in_hand().cloned().collect();
         for Item { address, stage, .. } in in_hand {
@@ -209,7 +208,7 @@ impl Ordered {
                     order.rollout = None;
                     kept.push(address.to_string());
                 }
-                _ => self.give_back(address),
+                _ => self.give_back(&address),
             }
             let stage = match (end, stage) {
                 (End::Succeeded, _) => Stage::Replaced,

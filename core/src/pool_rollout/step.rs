@@ -5,9 +5,8 @@
 //! fulfils and answers with [`Progress::answered`]. Times are on the monotonic clock, and live no longer
 //! than the process.
 
-use std::net::SocketAddr;
-
 use super::{Act, PoolRollout, Stage};
+use crate::address::Address;
 use crate::backoff;
 use crate::config::PoolStrategy;
 use crate::pool::{Pool, Usable};
@@ -31,10 +30,10 @@ pub struct Seen {
 }
 
 /// What there is to see of an endpoint.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SeenEndpoint {
     /// Its address.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Requests in flight.
     pub in_flight: u32,
     /// Whether it takes requests.
@@ -45,16 +44,16 @@ pub struct SeenEndpoint {
 
 impl Seen {
     /// What there is to see; `reached` says whether an endpoint without checks accepted a connection.
-    pub fn of(pool: &Pool, now_ms: u64, reached: impl Fn(SocketAddr) -> bool) -> Self {
+    pub fn of(pool: &Pool, now_ms: u64, reached: impl Fn(&Address) -> bool) -> Self {
         let healthy = |cell: &crate::cell::EndpointCell| match &pool.health {
             // Up by its first state only is not known to be up.
             Some(_) => {
                 cell.status() == crate::health::Status::Up && cell.last_check().is_some_and(|check| check.ok)
             }
-            None => reached(cell.address),
+            None => reached(&cell.address),
         };
         let endpoints = pool.endpoints.iter().map(|endpoint| SeenEndpoint {
-            address: endpoint.address(),
+            address: endpoint.address().clone(),
             in_flight: endpoint.cell.in_flight(),
             usable: pool.usable(endpoint, now_ms),
             is_healthy: healthy(&endpoint.cell),
@@ -67,11 +66,11 @@ impl Seen {
         }
     }
 
-    fn endpoint(&self, address: SocketAddr) -> Option<&SeenEndpoint> {
-        self.endpoints.iter().find(|one| one.address == address)
+    fn endpoint(&self, address: &Address) -> Option<&SeenEndpoint> {
+        self.endpoints.iter().find(|one| one.address == *address)
     }
 
-    fn is_healthy(&self, address: SocketAddr) -> bool {
+    fn is_healthy(&self, address: &Address) -> bool {
         self.endpoint(address).is_some_and(|one| one.is_healthy)
     }
 }
@@ -80,7 +79,7 @@ impl Seen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hand {
     /// The endpoints.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<Address>,
     /// How far they have come.
     pub stage: Stage,
     since_ms: u64,
@@ -107,7 +106,7 @@ pub enum Wish {
     /// Change the rollout.
     Act(Act),
     /// Call the hook for these endpoints.
-    Call(Vec<SocketAddr>),
+    Call(Vec<Address>),
 }
 
 /// A look at a rollout.
@@ -121,7 +120,7 @@ pub struct Look {
 
 impl Progress {
     /// Takes what came of a call; one for endpoints that are no longer in hand says nothing.
-    pub fn answered(&mut self, addresses: &[SocketAddr], result: Result<(), String>, now_ms: u64) {
+    pub fn answered(&mut self, addresses: &[Address], result: Result<(), String>, now_ms: u64) {
         let Some(hand) = self.hands.iter_mut().find(|h| h.addresses == addresses && h.is_calling) else {
             return;
         };
@@ -138,7 +137,7 @@ impl Progress {
     /// Brings the hands in line with the rollout, which may have been changed by others.
     fn follow(&mut self, rollout: &PoolRollout, now_ms: u64) {
         let known = std::mem::take(&mut self.hands);
-        let found = |addresses: &[SocketAddr]| known.iter().find(|hand| hand.addresses == addresses).cloned();
+        let found = |addresses: &[Address]| known.iter().find(|hand| hand.addresses == addresses).cloned();
         for (addresses, stage) in groups(rollout) {
             let hand = match found(&addresses) {
                 Some(hand) if hand.stage == stage => hand,
@@ -160,8 +159,8 @@ impl Progress {
     }
 }
 
-fn groups(rollout: &PoolRollout) -> Vec<(Vec<SocketAddr>, Stage)> {
-    let in_hand = rollout.in_hand().map(|item| (item.address, item.stage));
+fn groups(rollout: &PoolRollout) -> Vec<(Vec<Address>, Stage)> {
+    let in_hand = rollout.in_hand().map(|item| (item.address.clone(), item.stage));
     match rollout.plan.strategy {
         PoolStrategy::Rolling => in_hand.map(|(address, stage)| (vec![address], stage)).collect(),
         PoolStrategy::Recreate => {
@@ -199,8 +198,8 @@ impl Hand {
 
     fn drained(&self, seen: &Seen) -> bool {
         let deadline_ms = self.since_ms.saturating_add(seen.drain_ms).saturating_add(CUT_MS);
-        let busy = |address| seen.endpoint(address).is_some_and(|one| one.in_flight > 0);
-        seen.now_ms >= deadline_ms || !self.addresses.iter().any(|address| busy(*address))
+        let busy = |address: &Address| seen.endpoint(address).is_some_and(|one| one.in_flight > 0);
+        seen.now_ms >= deadline_ms || !self.addresses.iter().any(busy)
     }
 
     /// Hook and health have one time together, which runs from the first call.
@@ -234,7 +233,7 @@ impl Hand {
         let sick = self.sick(rollout, seen);
         if sick.is_empty() {
             return Some(match self.addresses.as_slice() {
-                [one] if rollout.plan.strategy == PoolStrategy::Rolling => Act::Back(*one),
+                [one] if rollout.plan.strategy == PoolStrategy::Rolling => Act::Back(one.clone()),
                 _ => Act::Finish { why: None },
             });
         }
@@ -248,19 +247,19 @@ impl Hand {
         }
         let why = format!("not healthy within {}: {names}", rollout.plan.healthy_timeout);
         let is_rolling = rollout.plan.strategy == PoolStrategy::Rolling;
-        if !is_rolling && self.addresses.iter().any(|address| seen.is_healthy(*address)) {
+        if !is_rolling && self.addresses.iter().any(|address| seen.is_healthy(address)) {
             return Some(Act::Finish { why: Some(why) });
         }
         Some(failure(rollout, seen, why))
     }
 
     /// Endpoints that are not healthy, of those that took requests before; of all, if none did.
-    fn sick(&self, rollout: &PoolRollout, seen: &Seen) -> Vec<SocketAddr> {
+    fn sick(&self, rollout: &PoolRollout, seen: &Seen) -> Vec<Address> {
         let served =
-            |address: SocketAddr| rollout.endpoints.iter().any(|item| item.address == address && item.served);
-        let any_served = self.addresses.iter().any(|address| served(*address));
-        let asked = self.addresses.iter().copied().filter(|address| !any_served || served(*address));
-        asked.filter(|address| !seen.is_healthy(*address)).collect()
+            |address: &Address| rollout.endpoints.iter().any(|item| item.address == *address && item.served);
+        let any_served = self.addresses.iter().any(served);
+        let asked = self.addresses.iter().filter(|address| !any_served || served(address));
+        asked.filter(|address| !seen.is_healthy(address)).cloned().collect()
     }
 }
 
@@ -269,14 +268,14 @@ fn fail(rollout: &PoolRollout, seen: &Seen, why: String) -> Wish {
 }
 
 fn failure(rollout: &PoolRollout, seen: &Seen, why: String) -> Act {
-    let sick = rollout.in_hand().map(|item| item.address).filter(|address| !seen.is_healthy(*address));
-    Act::Fail { why, keep: sick.collect() }
+    let sick = rollout.in_hand().map(|item| &item.address).filter(|address| !seen.is_healthy(address));
+    Act::Fail { why, keep: sick.cloned().collect() }
 }
 
 /// What is taken in hand next.
 fn take_next(rollout: &PoolRollout, hands: usize, seen: &Seen, held: &mut Option<Held>) -> Option<Act> {
     let mut waiting = rollout.endpoints.iter().filter(|item| item.stage == Stage::Waiting);
-    let Some(next) = waiting.next().map(|item| item.address) else {
+    let Some(next) = waiting.next().map(|item| item.address.clone()) else {
         return (hands == 0).then_some(Act::Finish { why: None });
     };
     if rollout.paused.is_some() {
@@ -292,11 +291,11 @@ fn take_next(rollout: &PoolRollout, hands: usize, seen: &Seen, held: &mut Option
     match rollout.plan.strategy {
         PoolStrategy::Recreate if hands > 0 => None,
         PoolStrategy::Recreate => {
-            Some(Act::Take(std::iter::once(next).chain(waiting.map(|item| item.address)).collect()))
+            Some(Act::Take(std::iter::once(next).chain(waiting.map(|item| item.address.clone())).collect()))
         }
         PoolStrategy::Rolling => {
             let most = usize::try_from(rollout.plan.max_unavailable).unwrap_or(usize::MAX);
-            let takes_requests = seen.endpoint(next).is_some_and(|one| one.usable != Usable::No);
+            let takes_requests = seen.endpoint(&next).is_some_and(|one| one.usable != Usable::No);
             let another = seen.endpoints.iter().any(|one| one.address != next && one.usable == Usable::Yes);
             if hands >= most {
                 None

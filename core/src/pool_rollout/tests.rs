@@ -2,8 +2,6 @@
 
 mod changes;
 
-use std::net::SocketAddr;
-
 use super::*;
 use crate::config::PoolStrategy;
 use crate::pool::Usable;
@@ -26,8 +24,8 @@ pub(super) fn plan(strategy: PoolStrategy) -> config::PoolRollout {
     }
 }
 
-fn address(port: u16) -> SocketAddr {
-    ([127, 0, 0, 1], port).into()
+fn address(port: u16) -> Address {
+    format!("127.0.0.1:{port}").parse().expect("an address")
 }
 
 /// A rollout, what is known of it, and what there is to see.
@@ -80,7 +78,8 @@ impl Scene {
     /// Carries out an order; what drains or waits is not usable.
     fn order(&mut self, order: &Order) -> Result<(), String> {
         let seen = self.seen.clone();
-        let serves = |at| seen.endpoints.iter().any(|one| one.address == at && one.usable != Usable::No);
+        let serves =
+            |at: &Address| seen.endpoints.iter().any(|one| one.address == *at && one.usable != Usable::No);
         let Ordered { rollout, drains } =
             apply(&self.rollout, self.drains.clone(), order, said(Some("because")), serves)?;
         (self.rollout, self.drains) = (rollout, drains);
@@ -118,7 +117,7 @@ impl Scene {
     }
 
     /// Up to the first call of the hook.
-    fn until_called(&mut self) -> Vec<SocketAddr> {
+    fn until_called(&mut self) -> Vec<Address> {
         loop {
             match self.look() {
                 Some(Wish::Call(addresses)) => return addresses,

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::address::ListenAddress;
 use super::findings::Findings;
-use super::{path, text};
+use super::{address, path, text};
+use crate::address::Address;
 use crate::config::{Admin, Config, Listener, LogOutput};
 
 /// Request heads smaller than this would refuse ordinary requests, larger ones are an attack.
@@ -27,7 +27,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
             let message = format!("listeners[{first}] has the name `{}` already", listener.name);
             findings.add(path::key(&at, "name"), message);
         }
-        let Ok(address) = listener.address.parse::<ListenAddress>() else { continue };
+        let Ok(address) = address::listen(&listener.address) else { continue };
         if address.is_ephemeral() {
             continue;
         }
@@ -42,7 +42,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
 
 fn check_listener(listener: &Listener, at: &str, findings: &mut Findings) {
     findings.name(&path::key(at, "name"), &listener.name);
-    if let Err(message) = listener.address.parse::<ListenAddress>() {
+    if let Err(message) = address::listen(&listener.address) {
         findings.add(path::key(at, "address"), message);
     }
     for (key, span) in [("header_timeout", listener.header_timeout), ("idle_timeout", listener.idle_timeout)]
@@ -82,8 +82,8 @@ fn check_log(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn check_admin(admin: &Admin, taken: &BTreeMap<ListenAddress, String>, findings: &mut Findings) {
-    match admin.address.parse::<ListenAddress>() {
+fn check_admin(admin: &Admin, taken: &BTreeMap<Address, String>, findings: &mut Findings) {
+    match address::listen(&admin.address) {
         Err(message) => findings.add("admin.address", message),
         Ok(address) => {
             if let Some(listener) = taken.get(&address) {

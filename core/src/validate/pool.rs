@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use super::findings::Findings;
 use super::status::StatusSet;
 use super::{address, condition, path, rollout, text};
+use crate::address::Address;
 use crate::config::{Balance, Eject, Endpoint, Health, Pool};
 use crate::units::MAX_WEIGHT;
 
 pub(super) fn check(name: &str, pool: &Pool, findings: &mut Findings) {
     let at = path::key("pools", name);
     findings.name(&at, name);
-    endpoints(&pool.endpoints, &path::key(&at, "endpoints"), findings);
+    endpoints(pool, &pool.endpoints, &path::key(&at, "endpoints"), findings);
     if let Some(dns) = &pool.dns {
         if !pool.endpoints.is_empty() {
             findings.add(&at, "`endpoints` and `dns` cannot both be written");
@@ -52,9 +53,10 @@ pub(super) fn check(name: &str, pool: &Pool, findings: &mut Findings) {
     }
 }
 
-/// Checks each endpoint by itself, and that none stands twice.
-pub(super) fn endpoints(endpoints: &[Endpoint], at: &str, findings: &mut Findings) {
+/// Checks each endpoint by itself and beside the pool's checks, and that none stands twice.
+pub(super) fn endpoints(pool: &Pool, endpoints: &[Endpoint], at: &str, findings: &mut Findings) {
     let mut seen = BTreeMap::new();
+    let has_port = pool.health.as_ref().is_some_and(|health| health.port.is_some());
     for (index, endpoint) in endpoints.iter().enumerate() {
         let at = path::index(at, index);
         // A bare address has no key of its own to point at.
@@ -67,6 +69,13 @@ pub(super) fn endpoints(endpoints: &[Endpoint], at: &str, findings: &mut Finding
         }
         match address::endpoint(endpoint.address()) {
             Ok(parsed) => {
+                if has_port && matches!(parsed, Address::Unix(_)) {
+                    findings.hinted(
+                        &at_address,
+                        "a Unix socket has no port, and the pool's `health.port` names one",
+                        "remove health.port: the check goes to the socket",
+                    );
+                }
                 if let Some(first) = seen.insert(parsed, index) {
                     let message = format!("`{}` stands here twice, first as [{first}]", endpoint.address());
                     findings.add(at_address, message);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Problem, meaning, not_yet};
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, Pool};
 
 /// Pools and a split for the snippets to refer to.
 const BASE: &str = r#"
@@ -124,12 +124,11 @@ fn log_and_admin() {
 }
 
 #[test]
-fn pools() {
+fn endpoints() {
     table(&[
-        ("[pools.\"a b\"]", "pools.\"a b\": `a b` is not a name | a name is 1 to 63 of a-z A-Z 0-9 - _ ."),
         (
             "[pools.c]\nendpoints = [\"app:80\"]",
-            "pools.c.endpoints[0]: `app:80` is not an address such as \"127.0.0.1:9001\" or \"[::1]:9001\" | names go in `dns = \"app:80\"`",
+            "pools.c.endpoints[0]: `app:80` is not an address such as \"127.0.0.1:9001\", \"[::1]:9001\" or \"unix:PATH\" | names go in `dns = \"app:80\"`",
         ),
         (
             "[pools.c]\nendpoints = [{ address = \"1.2.3.4:0\" }]",
@@ -139,10 +138,27 @@ fn pools() {
             "[pools.c]\nendpoints = [{ address = \"1.2.3.4:5\", weight = 0 }]",
             "pools.c.endpoints[0].weight: must be from 1 to 1000000",
         ),
+        ("[pools.c]\nendpoints = [\"unix:/run/a\", \"unix:b\"]\nhealth = { tcp = true }", ""),
+        ("[pools.c]\nendpoints = [\"unix:\"]", "pools.c.endpoints[0]: `unix:` needs the path of the socket"),
+        (
+            "[pools.c]\nendpoints = [\"unix:/a\", { address = \"unix:///a\" }]",
+            "pools.c.endpoints[1].address: `unix:///a` stands here twice, first as [0]",
+        ),
+        (
+            "[pools.c]\nendpoints = [\"1.2.3.4:5\", { address = \"unix:/a\" }]\nhealth = { tcp = true, port = 6 }",
+            "pools.c.endpoints[1].address: a Unix socket has no port, and the pool's `health.port` names one | remove health.port: the check goes to the socket",
+        ),
         (
             "[pools.c]\nendpoints = [\"1.2.3.4:5\", { address = \"1.2.3.4:5\", weight = 2 }]",
             "pools.c.endpoints[1].address: `1.2.3.4:5` stands here twice, first as [0]",
         ),
+    ]);
+}
+
+#[test]
+fn pools() {
+    table(&[
+        ("[pools.\"a b\"]", "pools.\"a b\": `a b` is not a name | a name is 1 to 63 of a-z A-Z 0-9 - _ ."),
         (
             "[pools.c]\nendpoints = [\"1.2.3.4:5\"]\ndns = \"x:1\"",
             "pools.c: `endpoints` and `dns` cannot both be written",
@@ -462,5 +478,5 @@ fn bodies_of_calls_are_checked_alike() {
     let found: Vec<String> = super::weights(&weights, &pools, "weights").iter().map(shown).collect();
     assert_eq!(found, ["weights.canry: there is no pool `canry` | did you mean `canary`?"]);
     let bad = [Endpoint::Address("x:1".into())];
-    assert_eq!(super::endpoints(&bad, "endpoints")[0].path, "endpoints[0]");
+    assert_eq!(super::endpoints(&Pool::default(), &bad, "endpoints")[0].path, "endpoints[0]");
 }

@@ -1,10 +1,10 @@
 //! `tidegate drain`: no new requests for a pool or an endpoint, then wait until it is empty.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_admin::client::{Client, segment};
+use tidegate_core::address::Address;
 use tidegate_core::units::Span;
 
 use super::connection::{Connection, Intent};
@@ -44,8 +44,8 @@ pub(super) struct Arguments {
 pub(super) struct Place {
     /// The pool.
     pool: String,
-    /// One endpoint, as 10.0.0.1:8080; all of the pool by default.
-    endpoint: Option<SocketAddr>,
+    /// One endpoint, as 10.0.0.1:8080 or unix:/run/app.sock; all of the pool by default.
+    endpoint: Option<Address>,
 }
 
 impl Place {
@@ -56,7 +56,7 @@ impl Place {
     /// The path of a call about it.
     pub(super) fn path(&self, verb: &str) -> String {
         let pool = self.pool_path();
-        match self.endpoint {
+        match &self.endpoint {
             Some(endpoint) => format!("{pool}/endpoints/{}/{verb}", segment(&endpoint.to_string())),
             None => format!("{pool}/{verb}"),
         }
@@ -70,7 +70,7 @@ impl Place {
     /// Shows the pool, or what of it was asked for.
     pub(super) fn show(&self, screen: Screen, answer: &Value) -> Result<(), Failure> {
         let mut pool: Pool = model::read(answer)?;
-        if let Some(address) = self.endpoint {
+        if let Some(address) = &self.endpoint {
             pool.endpoints.retain(|endpoint| is_at(endpoint, address));
         }
         screen.show(answer, || render(&pool, screen.paint))
@@ -90,11 +90,11 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 async fn wait(place: &Place, client: &Client) -> Result<Value, Failure> {
-    let name = place.endpoint.map_or_else(|| place.pool.clone(), |address| address.to_string());
+    let name = place.endpoint.as_ref().map_or_else(|| place.pool.clone(), ToString::to_string);
     let mut progress = Progress::begin(&name);
     loop {
         let answer = place.look(client).await?;
-        match progress_of(&model::read(&answer)?, place.endpoint) {
+        match progress_of(&model::read(&answer)?, place.endpoint.as_ref()) {
             Seen::Draining { in_flight } => progress.show(in_flight),
             Seen::Drained => {
                 progress.end(&format!("{name} is drained"));
@@ -123,7 +123,7 @@ enum Seen {
     CalledOff,
 }
 
-fn progress_of(pool: &Pool, endpoint: Option<SocketAddr>) -> Seen {
+fn progress_of(pool: &Pool, endpoint: Option<&Address>) -> Seen {
     let (state, in_flight) = match endpoint {
         None => (pool.state.as_str(), pool.endpoints.iter().map(|endpoint| endpoint.in_flight).sum()),
         Some(address) => match pool.endpoints.iter().find(|endpoint| is_at(endpoint, address)) {
@@ -142,8 +142,8 @@ fn progress_of(pool: &Pool, endpoint: Option<SocketAddr>) -> Seen {
     }
 }
 
-fn is_at(endpoint: &Endpoint, address: SocketAddr) -> bool {
-    endpoint.address.parse() == Ok(address)
+fn is_at(endpoint: &Endpoint, address: &Address) -> bool {
+    endpoint.address.parse().as_ref() == Ok(address)
 }
 
 /// A pool with its endpoints.
@@ -179,7 +179,7 @@ mod tests {
         let busy = pool("draining", &[("127.0.0.1:1", "draining", 2), ("127.0.0.1:2", "drained", 0)]);
         let mut gone = pool("ready", &[]);
         gone.leaving = pool("", &[("127.0.0.1:1", "", 4)]).endpoints;
-        let at = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        let at = |port: u16| Some(Address::Tcp(([127, 0, 0, 1], port).into()));
         for (pool, endpoint, seen) in [
             (&busy, None, Seen::Draining { in_flight: 2 }),
             (&busy, at(1), Seen::Draining { in_flight: 2 }),
@@ -190,7 +190,7 @@ mod tests {
             (&pool("ready", &[("127.0.0.1:1", "up", 9)]), None, Seen::CalledOff),
             (&pool("ready", &[("127.0.0.1:1", "up", 9)]), at(1), Seen::CalledOff),
         ] {
-            assert_eq!(progress_of(pool, endpoint), seen, "{endpoint:?}");
+            assert_eq!(progress_of(pool, endpoint.as_ref()), seen, "{endpoint:?}");
         }
     }
 
@@ -215,6 +215,7 @@ mod tests {
             (None, "/v1/pools/canary/drain"),
             (Some("127.0.0.1:9001"), "/v1/pools/canary/endpoints/127.0.0.1%3A9001/drain"),
             (Some("[::1]:9001"), "/v1/pools/canary/endpoints/%5B%3A%3A1%5D%3A9001/drain"),
+            (Some("unix:/run/a b"), "/v1/pools/canary/endpoints/unix%3A%2Frun%2Fa%20b/drain"),
         ] {
             assert_eq!(place(endpoint).path("drain"), path);
         }

@@ -84,7 +84,7 @@ impl Context {
             status: self.status_told(),
             reason: reason.to_owned(),
             // Where another pool stood in, its endpoint has nothing to do with the failure.
-            endpoint: self.last_endpoint().filter(|_| own).map(|address| address.to_string()),
+            endpoint: self.last_endpoint().filter(|_| own).map(ToString::to_string),
             request_id: id.map(Cow::into_owned).unwrap_or_default(),
         }
     }

@@ -28,7 +28,7 @@ impl Complaints {
             return;
         }
         let pool = context.pool().map(|pool| &*pool.name).unwrap_or_default();
-        let endpoint = context.last_endpoint().map(|address| address.to_string()).unwrap_or_default();
+        let endpoint = context.last_endpoint().map(ToString::to_string).unwrap_or_default();
         tracing::warn!(
             pool,
             endpoint,

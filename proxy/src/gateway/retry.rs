@@ -43,7 +43,8 @@ pub(super) fn peer(gateway: &Gateway, context: &mut Context, cell: &Arc<Endpoint
     let group = decision.serving(&context.snapshot).hash;
     let material = pool.tls.as_ref().map(|_| gateway.control.material());
     let trust = material.as_ref().and_then(|material| material.pool(&pool.name));
-    let terms = Terms { trust: trust.map(|trust| &**trust), group, limits, upgrade };
+    let place = gateway.control.locate(&cell.address);
+    let terms = Terms { place, trust: trust.map(|trust| &**trust), group, limits, upgrade };
     let mut peer = peer::peer(pool, cell, terms);
     if needs_new {
         // No kept connection has this key, and none will be kept under it.

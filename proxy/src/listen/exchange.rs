@@ -72,7 +72,7 @@ impl Exchange {
     #[cfg(test)]
     pub(crate) fn of_nobody() -> Arc<Self> {
         let address: SocketAddr = ([127, 0, 0, 1], 8080).into();
-        let listener = Arc::new(ListenerCell::new("web".into(), address));
+        let listener = Arc::new(ListenerCell::new("web".into(), address.into()));
         Arc::new(Self::new(address, listener, Clock::start(), None))
     }
 

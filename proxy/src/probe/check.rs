@@ -1,16 +1,16 @@
 //! One check of one endpoint, over a connection of its own.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_admin::ask::{self, Limits};
+use tidegate_core::address::Address;
 use tidegate_core::config::Health;
 use tidegate_core::validate::status::StatusSet;
 
 /// A check, compiled: a request for `http`, nothing for `tcp`.
 pub(super) struct Check {
-    address: SocketAddr,
+    place: Address,
     within: Duration,
     http: Option<Http>,
 }
@@ -23,31 +23,34 @@ struct Http {
 }
 
 impl Check {
-    pub(super) fn new(health: &Health, endpoint: SocketAddr) -> Self {
-        let address = SocketAddr::new(endpoint.ip(), health.port.unwrap_or(endpoint.port()));
+    /// Of `endpoint`, which is reached at `place`.
+    pub(super) fn new(health: &Health, endpoint: &Address, mut place: Address) -> Self {
+        if let (Address::Tcp(address), Some(port)) = (&mut place, health.port) {
+            address.set_port(port);
+        }
         let http = health.path.as_ref().map(|path| Http {
             path: path.clone(),
-            host: health.host.clone().unwrap_or_else(|| endpoint.to_string()),
+            host: health.host.clone().unwrap_or_else(|| endpoint.host()),
             headers: health.headers.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             passing: health.status.parse().expect("validated: statuses"),
         });
-        Self { address, within: health.timeout.0, http }
+        Self { place, within: health.timeout.0, http }
     }
 
     /// What was seen: good, or bad.
     pub(super) async fn run(&self) -> Result<String, String> {
         match &self.http {
             None => {
-                let connected = ask::connect(self.address, self.within).await;
+                let connected = ask::connect(&self.place, self.within).await;
                 connected.map(|()| "connected".into()).map_err(|error| error.to_string())
             }
-            Some(http) => http.run(self.address, self.within).await,
+            Some(http) => http.run(&self.place, self.within).await,
         }
     }
 }
 
 impl Http {
-    async fn run(&self, address: SocketAddr, within: Duration) -> Result<String, String> {
+    async fn run(&self, place: &Address, within: Duration) -> Result<String, String> {
         let mut request = http::Request::get(self.path.as_str())
             .header(http::header::HOST, self.host.as_str())
             .header(http::header::USER_AGENT, concat!("tidegate-health/", env!("CARGO_PKG_VERSION")))
@@ -57,7 +60,7 @@ impl Http {
         }
         let request = request.body(Bytes::new()).map_err(|error| format!("cannot be asked: {error}"))?;
         let limits = Limits { within, body_bytes: 0 };
-        let answer = ask::at(address, request, limits).await.map_err(|error| error.to_string())?;
+        let answer = ask::at(place, request, limits).await.map_err(|error| error.to_string())?;
         let seen = format!("status {}", answer.status);
         if self.passing.contains(answer.status.as_u16()) { Ok(seen) } else { Err(seen) }
     }

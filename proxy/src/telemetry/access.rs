@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use pingora_proxy::Session;
 use serde::Serialize;
+use tidegate_core::address::Address;
 use tidegate_core::config::OnOff;
 use tidegate_core::snapshot::Snapshot;
 
@@ -38,7 +39,7 @@ pub(super) struct Line {
     split: Option<Arc<str>>,
     pool: Option<Arc<str>>,
     reason: Option<&'static str>,
-    endpoint: Option<SocketAddr>,
+    endpoint: Option<Address>,
     attempts: u32,
     /// How a gRPC call ended.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,7 +132,7 @@ fn line(session: &Session, context: &Context) -> Line {
         split: context.split().map(|s| Arc::clone(&s.name)).filter(|name| !name.is_empty()),
         pool: serving.map(|m| Arc::clone(&m.name)),
         reason: decision.map(|d| d.reason.as_str()),
-        endpoint: context.last_endpoint(),
+        endpoint: context.last_endpoint().cloned(),
         attempts: context.tries.count,
         grpc_status: context.grpc_status,
         failure: context.failure.map(tidegate_core::record::Failure::as_str),

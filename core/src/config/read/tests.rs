@@ -259,8 +259,8 @@ matches = [{ path = { regex = "(" } }]
             "4 listeners[0].adress: unknown key `adress` | did you mean `address`?",
             "7 server.workers: must be an integer, not a string",
             "8 server.shutdown_timeout: `30 parsecs` is not a duration such as \"250ms\", \"10s\" or \"5m\"",
-            "11 pools.stable.endpoints[1]: `app.internal:80` is not an address such as \"127.0.0.1:9001\" or \
-         \"[::1]:9001\" | names go in `dns = \"app.internal:80\"`",
+            "11 pools.stable.endpoints[1]: `app.internal:80` is not an address such as \"127.0.0.1:9001\", \
+         \"[::1]:9001\" or \"unix:PATH\" | names go in `dns = \"app.internal:80\"`",
             "12 pools.stable.balance: `round-robin` is not one of least_request, round_robin, random, hash | \
          did you mean `round_robin`?",
             "13 pools.stable.endpoints: `endpoints` is written twice | remove one of the two",

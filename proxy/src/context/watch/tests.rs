@@ -132,7 +132,7 @@ fn each_end_is_told_as_what_it_is() {
 fn a_failed_request_is_shown() {
     let (table, ledger) = watched(TABLE, 0);
     let mut context = admitted(&table, &HeaderMap::new());
-    let endpoint = context.last_endpoint().map(|address| address.to_string());
+    let endpoint = context.last_endpoint().map(ToString::to_string);
     answered(&mut context, 0, Outcome::Failed(Failure::Timeout));
     drop(context);
     let shown = ledger.failures().pop().expect("one failed");
