@@ -34,7 +34,7 @@ fn every_example_is_valid() {
             count += 1;
         }
     }
-    assert_eq!(count, 7);
+    assert_eq!(count, 8);
 }
 
 #[test]

@@ -11,6 +11,8 @@ pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod deployer;
 pub(crate) mod events;
+pub(crate) mod frames;
+pub(crate) mod grpc;
 pub(crate) mod h2_client;
 pub(crate) mod hooks;
 pub(crate) mod load;

@@ -62,7 +62,10 @@ async fn streams_share_connections_on_both_sides() {
             let (_, body) = answer.await.unwrap().into_parts();
             let (body, _) = download(body).await.unwrap();
             let seen: serde_json::Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!((&seen["version"], &seen["target"]), (&"HTTP/2.0".into(), &format!("/{number}").into()));
+            assert_eq!(
+                (&seen["version"], &seen["target"]),
+                (&"HTTP/2.0".into(), &format!("/{number}").into())
+            );
         }
     });
     within(PATIENCE, "fifty streams", join_all(asks)).await;
@@ -154,8 +157,7 @@ async fn a_stream_that_is_reset_frees_the_upstream() {
 
 #[tokio::test]
 async fn deadlines_hold_for_streams() {
-    let (_upstream, tidegate) =
-        to_http1("timeout = \"300ms\"\nretry = { attempts = 0 }").await;
+    let (_upstream, tidegate) = to_http1("timeout = \"300ms\"\nretry = { attempts = 0 }").await;
     let mut h2 = H2::plain(tidegate.web()).await;
     let late = h2.ask(&Request::get("/?do=hang")).await;
     assert_eq!((late.status, late.header("x-tidegate-error")), (504, Some("upstream_timeout")));
@@ -213,7 +215,8 @@ async fn at_a_drain_streams_finish_and_the_connection_is_told() {
 
 #[tokio::test]
 async fn an_upstream_that_resets_a_stream_is_charged_and_a_get_is_repeated() {
-    let (upstream, tidegate) = to_http2("retry = { attempts = 1, on = [\"reset\"], budget_percent = 100 }").await;
+    let (upstream, tidegate) =
+        to_http2("retry = { attempts = 1, on = [\"reset\"], budget_percent = 100 }").await;
     let answer = ask(tidegate.web(), &Request::get("/?reset")).await;
     assert_eq!((answer.status, answer.header("x-tidegate-error")), (502, Some("upstream_reset")));
     assert_eq!(upstream.requests(), 2);

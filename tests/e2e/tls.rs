@@ -54,7 +54,9 @@ async fn the_name_asked_for_picks_the_certificate() {
     let rest = config::one_pool_rest(&[&upstream], "", "");
     let tidegate = start(folder.path(), &listening(&["first", "shop"], "", "", &rest)).await;
     let connector = authority.client(&["http/1.1"], None);
-    for (server, shown) in [("first.test", "first.test"), ("shop.test", "shop.test"), ("a.shop.test", "shop.test")] {
+    for (server, shown) in
+        [("first.test", "first.test"), ("shop.test", "shop.test"), ("a.shop.test", "shop.test")]
+    {
         let head = format!("host: {server}\r\n");
         let (got, answer) = get(&tidegate, server, &connector, &head).await.unwrap();
         assert_eq!(got, shown, "{server}");
@@ -145,7 +147,9 @@ async fn handshakes_have_a_deadline_and_harm_nobody() {
     let config = listening(&["shop"], "", "header_timeout = \"500ms\"", &rest);
     let tidegate = start(folder.path(), &config).await;
     let mut silent = Vec::new();
-    for bytes in [&b""[..], b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET / HTTP/1.1\r\n"] {
+    for bytes in
+        [&b""[..], b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET / HTTP/1.1\r\n"]
+    {
         for _ in 0..50 {
             let mut stream = TcpStream::connect(tidegate.web()).await.unwrap();
             stream.write_all(bytes).await.unwrap();
@@ -173,7 +177,9 @@ async fn a_broken_start_names_the_file_and_the_key() {
     assert_eq!(output.status.code(), Some(1));
     let told = crate::harness::tidegate::stdout(&output);
     assert!(
-        told.contains("listeners[0].tls.certificates[0].key: shop.key is not the key of the certificate in shop.pem"),
+        told.contains(
+            "listeners[0].tls.certificates[0].key: shop.key is not the key of the certificate in shop.pem"
+        ),
         "{told}"
     );
 }

@@ -13,7 +13,9 @@ fn pool(name: &str, upstream: &Modern, keys: &str) -> String {
 }
 
 fn route(pool: &str) -> String {
-    format!("[[routes]]\nname = \"{pool}\"\nhosts = [\"{pool}.test\"]\npool = \"{pool}\"\nretry = {{ attempts = 0 }}\n")
+    format!(
+        "[[routes]]\nname = \"{pool}\"\nhosts = [\"{pool}.test\"]\npool = \"{pool}\"\nretry = {{ attempts = 0 }}\n"
+    )
 }
 
 async fn start(folder: &Path, authority: &Authority, pools: &[(&str, &Modern, &str)]) -> Tidegate {
@@ -44,7 +46,8 @@ async fn each_protocol_over_tls_with_the_pools_name_and_the_clients_host() {
             let seen = answer.json();
             assert_eq!(seen["version"], version, "{host}");
             assert_eq!(seen["server_name"], "app.internal");
-            let named = if version == "HTTP/2.0" { seen["authority"].clone() } else { answer.echoed("host").into() };
+            let named =
+                if version == "HTTP/2.0" { seen["authority"].clone() } else { answer.echoed("host").into() };
             assert_eq!(named, format!("{host}.test"));
         }
     }
@@ -71,12 +74,17 @@ async fn who_cannot_be_trusted_gets_no_request_and_the_log_says_why() {
     let tidegate = start(folder.path(), &authority, &pools).await;
     for (pool, upstream, _) in pools {
         let answer = ask(tidegate.web(), &Request::get("/").host(&format!("{pool}.test"))).await;
-        assert_eq!((answer.status, answer.header("x-tidegate-error")), (502, Some("connect_failed")), "{pool}");
+        assert_eq!(
+            (answer.status, answer.header("x-tidegate-error")),
+            (502, Some("connect_failed")),
+            "{pool}"
+        );
         assert_eq!(upstream.requests(), 0, "{pool}");
     }
     eventually("the log says why", async || {
         let lines = tidegate.out.json();
-        let why = |line: &serde_json::Value| line["message"].as_str().is_some_and(|m| m.contains("certificate"));
+        let why =
+            |line: &serde_json::Value| line["message"].as_str().is_some_and(|m| m.contains("certificate"));
         lines.iter().any(|line| line["pool"] == "name" && why(line)).then_some(())
     })
     .await;
@@ -102,7 +110,8 @@ async fn the_pools_client_certificate_is_shown_and_a_new_one_after_its_file_chan
     let pair = authority.issue(&["app.internal"]);
     let asking = Modern::tls(authority.server(&pair, &[], true)).await;
     authority.issue(&["tidegate.one"]).write(folder.path(), "client");
-    let keys = "tls = { sni = \"app.internal\", ca = \"ca.pem\", cert = \"client.pem\", key = \"client.key\" }";
+    let keys =
+        "tls = { sni = \"app.internal\", ca = \"ca.pem\", cert = \"client.pem\", key = \"client.key\" }";
     let nobody = "tls = { sni = \"app.internal\", ca = \"ca.pem\" }";
     let tidegate =
         start(folder.path(), &authority, &[("app", &asking, keys), ("nobody", &asking, nobody)]).await;

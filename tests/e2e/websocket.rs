@@ -139,10 +139,8 @@ async fn idling_has_a_limit_of_its_own_and_ends_with_a_word() {
     let frame = goodbye(&mut socket).await.expect("a code");
     assert_eq!(frame.code, CloseCode::Away);
     assert!(began.elapsed() >= Duration::from_millis(2_900), "{:?}", began.elapsed());
-    eventually("the server was told, too", async || {
-        (*echo.goodbyes.lock() == [Some(1_001)]).then_some(())
-    })
-    .await;
+    eventually("the server was told, too", async || (*echo.goodbyes.lock() == [Some(1_001)]).then_some(()))
+        .await;
 }
 
 #[tokio::test]
@@ -154,10 +152,8 @@ async fn when_a_drains_time_is_over_both_sides_are_told() {
     api.post("/v1/pools/app/drain", &json!({ "timeout": "2s" })).await.ok();
     say(&mut socket, Message::text("within the drain's time it goes on")).await;
     assert_eq!(goodbye(&mut socket).await.map(|frame| frame.code), Some(CloseCode::Away));
-    eventually("the server was told, too", async || {
-        (*echo.goodbyes.lock() == [Some(1_001)]).then_some(())
-    })
-    .await;
+    eventually("the server was told, too", async || (*echo.goodbyes.lock() == [Some(1_001)]).then_some(()))
+        .await;
     eventually("the pool has drained", async || {
         (api.get("/v1/pools/app").await.ok()["state"] == "drained").then_some(())
     })
@@ -174,9 +170,8 @@ async fn at_the_end_of_the_process_clients_are_told_even_behind_a_flood() {
     let busy = connect(&tidegate).await;
     say(&mut quiet, Message::text("hello")).await;
     let (mut sending, mut hearing) = busy.split();
-    let flood = tokio::spawn(async move {
-        while sending.send(Message::binary(vec![7; 50_000])).await.is_ok() {}
-    });
+    let flood =
+        tokio::spawn(async move { while sending.send(Message::binary(vec![7; 50_000])).await.is_ok() {} });
     tidegate.signal("TERM");
     let told = async {
         while let Some(heard) = hearing.next().await {
@@ -224,7 +219,9 @@ async fn a_refusal_is_an_answer_like_any_other() {
 async fn what_is_no_upgrade_is_served_as_if_it_had_not_been_asked_for() {
     let upstream = Upstream::start("app").await;
     let tidegate = Tidegate::start(&config::one_pool(&[&upstream], "", "")).await;
-    for (upgrade, connection) in [("h2c", "upgrade, http2-settings"), ("websocket", "close"), ("a, b", "upgrade")] {
+    for (upgrade, connection) in
+        [("h2c", "upgrade, http2-settings"), ("websocket", "close"), ("a, b", "upgrade")]
+    {
         let request = format!(
             "GET /?do=echo HTTP/1.1\r\nhost: a\r\nupgrade: {upgrade}\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\
              connection: {connection}\r\n\r\nGET /?do=vanish HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"

@@ -117,7 +117,8 @@ async fn answer(request: Request<Incoming>, known: &Known) -> Result<Response<Bo
         return Err(std::io::Error::other("as told"));
     }
     if request.method() == "POST" {
-        let pieces = request.into_body().map_frame(|frame| Frame::data(frame.into_data().unwrap_or_default()));
+        let pieces =
+            request.into_body().map_frame(|frame| Frame::data(frame.into_data().unwrap_or_default()));
         return Ok(Response::new(pieces.boxed()));
     }
     let headers: Vec<_> = request

@@ -74,7 +74,7 @@ impl Watch {
         let _ = self.allowance.fetch_update(Relaxed, Relaxed, full);
     }
 
-    /// A stream has come to its end without being reset.
+    /// A stream has come to an end that is no fault of the client's.
     pub(super) fn finished(&self) {
         self.credit(RESET);
     }
@@ -116,10 +116,13 @@ impl Watch {
         }
     }
 
-    /// A frame was sent: data that somebody reads is worth an acknowledgement and a measurement.
+    /// A frame was sent: data that somebody reads is worth an acknowledgement and a measurement, and a reset
+    /// is one that the client has provoked, unless [`Self::finished`] says otherwise.
     fn sent(&self, frame: Frame) {
-        if frame.kind == Kind::Data && frame.length > 0 {
-            self.credit(3);
+        match frame.kind {
+            Kind::Data if frame.length > 0 => self.credit(3),
+            Kind::Reset => drop(self.charge(RESET)),
+            _ => {}
         }
     }
 }
@@ -239,6 +242,15 @@ mod tests {
             let passed = passes(&frames);
             assert!((600..1_100).contains(&passed), "{name}: {passed} frames passed");
         }
+    }
+
+    #[test]
+    fn resets_that_a_client_provokes_are_its_own() {
+        let watch = Watch::new(Clock::start());
+        let mut out = Scan::new(Way::Out, 0);
+        let reset = frame(3, 0, &[0, 0, 0, 1]);
+        let count = (0..10_000).take_while(|_| out.look(&reset, &watch) && !watch.is_tripped()).count();
+        assert!((300..400).contains(&count), "{count} resets");
     }
 
     #[test]

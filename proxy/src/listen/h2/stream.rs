@@ -282,16 +282,19 @@ fn gone(error: h2::Error) -> Box<Error> {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.ended && self.written.is_some() {
-            if let Some(watch) = &self.watch {
-                watch.finished();
-            }
+        if self.written.is_none() {
+            return;
+        }
+        if let Some(watch) = &self.watch {
+            watch.finished();
+        }
+        if self.ended {
             if let Some(body) = self.body.take().filter(|body| !body.is_end_stream())
                 && let Ok(runtime) = tokio::runtime::Handle::try_current()
             {
                 runtime.spawn(linger(body));
             }
-        } else if self.written.is_some() {
+        } else {
             self.reset(Reason::INTERNAL_ERROR);
         }
     }
