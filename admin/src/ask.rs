@@ -1,5 +1,7 @@
-//! One HTTP/1.1 request over a connection of its own, with a limit on everything: what health
-//! checks, smoke checks and hooks are made of.
+//! One request over a connection of its own, with a limit on everything: what health checks, smoke checks
+//! and hooks are made of.
+//!
+//! Endpoints are spoken to as their pool's traffic is: in plain text or over TLS, in HTTP/1.1 or HTTP/2.
 //!
 //! Nothing outlives the call: no task is started, no connection is kept, and a future that is dropped
 //! takes its socket with it. The answer is not believed: of its body no more is read than is asked
@@ -14,17 +16,21 @@ mod tests;
 mod tls;
 
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{Either, select};
-use http::{Request, Response, StatusCode};
+use http::header::{CONNECTION, HOST};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tidegate_core::address::Address;
+use tidegate_core::config::Protocol;
 use tidegate_core::units::Span;
 use tidegate_core::validate::url::Url;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -32,6 +38,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 pub(crate) use tls::Trust;
+
+use crate::tls::PoolTrust;
 
 /// A head is read up to this; nobody who means well sends more.
 const MOST_HEAD_BYTES: usize = 64 << 10;
@@ -44,6 +52,28 @@ pub struct Limits {
     /// Of the body; the rest is left unread.
     pub body_bytes: usize,
 }
+
+/// How the endpoints of a pool are spoken to.
+#[derive(Clone, Debug, Default)]
+pub struct Speech {
+    /// Whom they must be; `None` = in plain text.
+    pub trust: Option<Arc<PoolTrust>>,
+    /// What they speak.
+    pub protocol: Protocol,
+}
+
+/// A connection that has been made.
+pub struct Opened {
+    /// Its bytes.
+    pub stream: Pin<Box<dyn Stream>>,
+    /// Whether it is to be spoken to in HTTP/2.
+    pub is_h2: bool,
+}
+
+/// Bytes both ways.
+pub trait Stream: AsyncRead + AsyncWrite + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -91,19 +121,38 @@ pub async fn connect(address: &Address, within: Duration) -> Result<(), AskError
     connected.map_err(|_| AskError::Late(within))?.map_err(|error| unreachable(&error))
 }
 
-/// Asks at an address, in plain HTTP.
-pub async fn at(address: &Address, request: Request<Bytes>, limits: Limits) -> Result<Seen, AskError> {
+/// A connection to an endpoint, ready to be asked.
+pub async fn open(address: &Address, speech: &Speech) -> Result<Opened, AskError> {
+    let stream: Pin<Box<dyn Stream>> = match address {
+        Address::Tcp(address) => {
+            Box::pin(TcpStream::connect(address).await.map_err(|error| unreachable(&error))?)
+        }
+        Address::Unix(path) => {
+            Box::pin(UnixStream::connect(path).await.map_err(|error| unreachable(&error))?)
+        }
+    };
+    let Some(trust) = &speech.trust else {
+        return Ok(Opened { stream, is_h2: speech.protocol == Protocol::H2 });
+    };
+    let stream = tls::handshake_with(stream, Arc::clone(&trust.client), trust.name.clone()).await?;
+    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok(Opened { stream: Box::pin(stream), is_h2 })
+}
+
+/// Asks an endpoint.
+pub async fn at(
+    address: &Address,
+    speech: &Speech,
+    request: Request<Bytes>,
+    limits: Limits,
+) -> Result<Seen, AskError> {
     let deadline = Instant::now() + limits.within;
     let asked = async {
-        match address {
-            Address::Tcp(address) => {
-                let stream = TcpStream::connect(address).await.map_err(|error| unreachable(&error))?;
-                exchange(stream, request, deadline, limits).await
-            }
-            Address::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(|error| unreachable(&error))?;
-                exchange(stream, request, deadline, limits).await
-            }
+        let Opened { stream, is_h2 } = open(address, speech).await?;
+        if is_h2 {
+            exchange_h2(stream, request, deadline, limits).await
+        } else {
+            exchange(stream, request, deadline, limits).await
         }
     };
     by(deadline, limits, asked).await
@@ -136,6 +185,34 @@ async fn by<T>(
     work: impl Future<Output = Result<T, AskError>>,
 ) -> Result<T, AskError> {
     tokio::time::timeout_at(deadline, work).await.unwrap_or(Err(AskError::Late(limits.within)))
+}
+
+/// As [`exchange`], in HTTP/2, where the Host and whether the connection stays are no fields.
+async fn exchange_h2(
+    stream: Pin<Box<dyn Stream>>,
+    mut request: Request<Bytes>,
+    deadline: Instant,
+    limits: Limits,
+) -> Result<Seen, AskError> {
+    request.headers_mut().remove(CONNECTION);
+    if let Some(host) = request.headers_mut().remove(HOST) {
+        let mut parts = request.uri().clone().into_parts();
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Authority::try_from(host.as_bytes()).ok();
+        *request.uri_mut() = Uri::from_parts(parts).map_err(|error| AskError::Broken(error.to_string()))?;
+    }
+    let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| broken(&error))?;
+    let asked = pin!(async {
+        let answer = sender.send_request(request.map(Full::new)).await.map_err(|error| broken(&error))?;
+        Ok(read(answer, deadline, limits).await)
+    });
+    match select(asked, pin!(connection)).await {
+        Either::Left((seen, _)) => seen,
+        Either::Right((_, asked)) => asked.await,
+    }
 }
 
 async fn exchange(

@@ -21,7 +21,7 @@ use tidegate_core::units::Span;
 use tidegate_core::validate::status::StatusSet;
 use tokio::time::Instant;
 
-use crate::ask::{self, AskError, Limits};
+use crate::ask::{self, AskError, Limits, Speech};
 
 /// Each check must be answered within this.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -35,7 +35,11 @@ const ONE_TRY: Duration = Duration::from_secs(1);
 /// Makes every check at every one of a candidate's usable `endpoints`.
 ///
 /// An error names the check, the endpoint and what was seen: the first, in the order of the endpoints.
-pub(crate) async fn check(checks: &[Check], endpoints: &[Address]) -> Result<(), String> {
+pub(crate) async fn check(
+    checks: &[Check],
+    endpoints: &[Address],
+    speech: &Speech,
+) -> Result<(), String> {
     if checks.is_empty() {
         return Ok(());
     }
@@ -43,22 +47,22 @@ pub(crate) async fn check(checks: &[Check], endpoints: &[Address]) -> Result<(),
         return Err("no endpoint of the candidate is usable, so none can be checked".into());
     }
     let mut all =
-        stream::iter(endpoints.to_vec()).map(|endpoint| check_one(checks, endpoint)).buffered(AT_ONCE);
+        stream::iter(endpoints.to_vec()).map(|endpoint| check_one(checks, endpoint, speech)).buffered(AT_ONCE);
     while let Some(checked) = all.next().await {
         checked?;
     }
     Ok(())
 }
 
-async fn check_one(checks: &[Check], endpoint: Address) -> Result<(), String> {
+async fn check_one(checks: &[Check], endpoint: Address, speech: &Speech) -> Result<(), String> {
     for check in checks {
-        let seen = look(check, &endpoint).await;
+        let seen = look(check, &endpoint, speech).await;
         seen.map_err(|seen| format!("check {}: endpoint {endpoint} {seen}", check.path))?;
     }
     Ok(())
 }
 
-async fn look(check: &Check, endpoint: &Address) -> Result<(), String> {
+async fn look(check: &Check, endpoint: &Address, speech: &Speech) -> Result<(), String> {
     let wanted: StatusSet = check.status.parse()?;
     let request = Request::get(check.path.as_str())
         .header(HOST, endpoint.host())
@@ -67,7 +71,7 @@ async fn look(check: &Check, endpoint: &Address) -> Result<(), String> {
         .body(Bytes::new())
         .map_err(|error| format!("cannot be asked: {error}"))?;
     let limits = Limits { within: WITHIN, body_bytes: 0 };
-    let seen = ask::at(endpoint, request, limits).await.map_err(|error| error.to_string())?;
+    let seen = ask::at(endpoint, speech, request, limits).await.map_err(|error| error.to_string())?;
     let status = seen.status.as_u16();
     if wanted.contains(status) { Ok(()) } else { Err(format!("answered {status}, not {wanted}")) }
 }

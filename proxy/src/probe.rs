@@ -5,6 +5,7 @@
 //! results mean is decided by [`tidegate_core::health`].
 
 mod check;
+mod grpc;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -77,7 +78,8 @@ async fn check_forever(control: Arc<Control>, pool: Arc<str>, cell: Arc<Endpoint
     let thresholds =
         Thresholds { healthy_after: health.healthy_after, unhealthy_after: health.unhealthy_after };
     loop {
-        let (ok, detail) = match check.run().await {
+        let speech = control.live().peek().pool_named(&pool).map(|pool| control.speech(pool));
+        let (ok, detail) = match check.run(&speech.unwrap_or_default()).await {
             Ok(detail) => (true, detail),
             Err(detail) => (false, detail),
         };

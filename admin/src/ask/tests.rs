@@ -10,7 +10,7 @@ const SHORT: Duration = Duration::from_millis(300);
 async fn ask(script: Vec<Do>, limits: Limits) -> Result<Seen, AskError> {
     let server = Server::start(script).await;
     let request = Request::get("/x?y=z").header("host", "a").body(Bytes::new()).expect("good");
-    let seen = at(&server.address, request, limits).await;
+    let seen = at(&server.address, &Speech::default(), request, limits).await;
     assert!(server.heard().iter().all(|heard| heard == "GET /x?y=z HTTP/1.1\r\nhost: a\r\n\r\n"));
     seen
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -36,7 +37,16 @@ pub(super) async fn handshake(
     let trust = trust.clone();
     let config = tokio::task::spawn_blocking(move || config(trust)).await;
     let config = config.unwrap_or_else(|error| Err(error.to_string())).map_err(AskError::Untrusted)?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    handshake_with(stream, Arc::new(config), name).await
+}
+
+/// Makes sure that whom `config` and `name` are about is at the other end.
+pub(super) async fn handshake_with<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+) -> Result<TlsStream<S>, AskError> {
+    let stream = TlsConnector::from(config).connect(name, stream).await;
     stream.map_err(|error| match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(Error::InvalidMessage(_)) => AskError::Untrusted("it does not speak TLS".into()),
         Some(error) => AskError::Untrusted(error.to_string()),

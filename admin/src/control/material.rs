@@ -9,15 +9,23 @@ use std::sync::Arc;
 
 use tidegate_core::change::Rejected;
 use tidegate_core::config::Config;
+use tidegate_core::pool::Pool;
 use tidegate_core::validate::Problem;
 
 use super::{Control, blocking};
+use crate::ask::Speech;
 use crate::tls::{Expired, Material};
 
 impl Control {
     /// The certificates in use.
     pub fn material(&self) -> Arc<Material> {
         self.material.load_full()
+    }
+
+    /// How a pool's endpoints are spoken to, outside of its users' requests.
+    pub fn speech(&self, pool: &Pool) -> Speech {
+        let trust = pool.tls.as_ref().and_then(|_| self.material.load().pool(&pool.name).cloned());
+        Speech { trust, protocol: pool.protocol }
     }
 
     /// The files whose changes concern Tidegate: the configuration, and what it names for TLS.

@@ -14,6 +14,7 @@ use tidegate_core::pool::Usable;
 use tidegate_core::rollout::{Answer, Held, Rollout, Status, hooks_before};
 use tokio::task::JoinHandle;
 
+use crate::ask::Speech;
 use crate::control::Control;
 use crate::hook::Caller;
 use crate::rollouts::show;
@@ -84,7 +85,8 @@ impl Question {
     /// Asks checks, then hooks in their order; `agreed` hooks have said yes before.
     async fn ask(&self, agreed: &mut usize) -> Result<(), Held> {
         if self.step == 1 {
-            let checked = smoke::check(&self.rollout.plan.checks, &self.candidates()).await;
+            let (candidates, speech) = self.candidates();
+            let checked = smoke::check(&self.rollout.plan.checks, &candidates, &speech).await;
             checked.map_err(|why| Held { by: "check".into(), why })?;
         }
         let hooks: Vec<&Hook> = hooks_before(&self.rollout, self.step).collect();
@@ -96,13 +98,14 @@ impl Question {
         Ok(())
     }
 
-    /// The candidate's endpoints that would get requests.
-    fn candidates(&self) -> Vec<Address> {
+    /// The candidate's endpoints that would get requests, and how they are spoken to.
+    fn candidates(&self) -> (Vec<Address>, Speech) {
         let table = self.control.live().snapshot();
         let now_ms = self.control.clock().mono_ms();
-        let Some(pool) = table.pool_named(&self.rollout.plan.candidate) else { return Vec::new() };
+        let Some(pool) = table.pool_named(&self.rollout.plan.candidate) else { return Default::default() };
         let usable = pool.endpoints.iter().filter(|e| pool.usable(e, now_ms) != Usable::No);
-        usable.map(|endpoint| self.control.locate(endpoint.address())).collect()
+        let places = usable.map(|endpoint| self.control.locate(endpoint.address())).collect();
+        (places, self.control.speech(pool))
     }
 
     fn body(&self, on: HookOn) -> Value {

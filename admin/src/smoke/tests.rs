@@ -13,7 +13,7 @@ fn checks(checks: &[(&str, &str)]) -> Vec<Check> {
 async fn every_endpoint_is_asked_everything() {
     let (one, two) = (Server::start(answer("200 OK", "x")).await, Server::start(answer("204 X", "")).await);
     let all = checks(&[("/selftest?deep=1", "200-299"), ("/version", "200,204")]);
-    check(&all, &[one.address.clone(), two.address.clone()]).await.expect("all is well");
+    check(&all, &[one.address.clone(), two.address.clone()], &Speech::default()).await.expect("all is well");
     for server in [one, two] {
         let request = |target: &str| {
             format!(
@@ -38,7 +38,7 @@ async fn what_fails_is_named() {
         (nobody, "200-299", "cannot be reached: connection refused"),
         (garbage.address.clone(), "200-299", "did not answer in HTTP: invalid HTTP version parsed"),
     ] {
-        let said = check(&checks(&[("/selftest", status)]), &[good.address.clone(), endpoint.clone()]).await;
+        let said = check(&checks(&[("/selftest", status)]), &[good.address.clone(), endpoint.clone()], &Speech::default()).await;
         // Where even the first one fails, it is the one that is told.
         let named = if status == "201,204" { &good.address } else { &endpoint };
         assert_eq!(said, Err(format!("check /selftest: endpoint {named} {seen}")));
@@ -48,10 +48,10 @@ async fn what_fails_is_named() {
 #[tokio::test]
 async fn many_endpoints_and_none() {
     let all = checks(&[("/", "200")]);
-    assert_eq!(check(&[], &[]).await, Ok(()));
-    assert!(check(&all, &[]).await.expect_err("none").contains("none can be checked"));
+    assert_eq!(check(&[], &[], &Speech::default()).await, Ok(()));
+    assert!(check(&all, &[], &Speech::default()).await.expect_err("none").contains("none can be checked"));
     let server = Server::start(answer("200 OK", "")).await;
-    check(&all, &vec![server.address.clone(); 30]).await.expect("all is well");
+    check(&all, &vec![server.address.clone(); 30], &Speech::default()).await.expect("all is well");
     assert_eq!(server.heard().len(), 30);
 }
 

@@ -28,8 +28,6 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         ];
         let at = path::key("pools", name);
         refuse(&rows, &at, &mut found);
-        let health = pool.health.as_ref();
-        refuse(&[("grpc", health.is_some_and(|h| h.grpc.is_some()))], &path::key(&at, "health"), &mut found);
     }
     for (name, split) in &config.splits {
         let rows = [("rescue", split.rescue)];

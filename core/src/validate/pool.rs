@@ -6,7 +6,7 @@ use super::findings::Findings;
 use super::status::StatusSet;
 use super::{address, condition, path, rollout, text};
 use crate::address::Address;
-use crate::config::{Balance, Eject, Endpoint, Health, Pool};
+use crate::config::{Balance, Eject, Endpoint, Health, Pool, Protocol};
 use crate::units::MAX_WEIGHT;
 
 pub(super) fn check(name: &str, pool: &Pool, findings: &mut Findings) {
@@ -37,6 +37,13 @@ pub(super) fn check(name: &str, pool: &Pool, findings: &mut Findings) {
     }
     if let Some(health) = &pool.health {
         check_health(health, &path::key(&at, "health"), findings);
+    }
+    if pool.health.as_ref().is_some_and(|health| health.grpc.is_some()) && !may_speak_h2(pool) {
+        findings.hinted(
+            path::key(&path::key(&at, "health"), "grpc"),
+            "the pool does not speak HTTP/2, which gRPC needs",
+            "set protocol = \"h2\"",
+        );
     }
     if let Some(eject) = &pool.eject {
         check_eject(eject, &path::key(&at, "eject"), findings);
@@ -90,6 +97,14 @@ pub(super) fn endpoints(pool: &Pool, endpoints: &[Endpoint], at: &str, findings:
             }
             Err(message) => findings.add(at_address, message),
         }
+    }
+}
+
+fn may_speak_h2(pool: &Pool) -> bool {
+    match pool.protocol {
+        Protocol::Http1 => false,
+        Protocol::H2 => true,
+        Protocol::Auto => pool.tls.is_some(),
     }
 }
 

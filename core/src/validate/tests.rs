@@ -449,7 +449,6 @@ fn what_is_not_supported_is_refused() {
         ("[pools.a]\npanic_threshold = 1\n", "pools.a.panic_threshold"),
         ("[pools.a]\nlimits = { queue = 1 }\n", "pools.a.limits"),
         ("[pools.a]\nslow_start = \"1s\"\n", "pools.a.slow_start"),
-        ("[pools.a]\nhealth = { grpc = \"x\" }\n", "pools.a.health.grpc"),
         ("[splits.s]\nweights = {}\nrescue = true\n", "splits.s.rescue"),
         ("[[routes]]\nname = \"r\"\nredirect = {}\n", "routes[0].redirect"),
         ("[[routes]]\nname = \"r\"\nrespond = { status = 200 }\n", "routes[0].respond"),
