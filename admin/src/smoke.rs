@@ -35,19 +35,16 @@ const ONE_TRY: Duration = Duration::from_secs(1);
 /// Makes every check at every one of a candidate's usable `endpoints`.
 ///
 /// An error names the check, the endpoint and what was seen: the first, in the order of the endpoints.
-pub(crate) async fn check(
-    checks: &[Check],
-    endpoints: &[Address],
-    speech: &Speech,
-) -> Result<(), String> {
+pub(crate) async fn check(checks: &[Check], endpoints: &[Address], speech: &Speech) -> Result<(), String> {
     if checks.is_empty() {
         return Ok(());
     }
     if endpoints.is_empty() {
         return Err("no endpoint of the candidate is usable, so none can be checked".into());
     }
-    let mut all =
-        stream::iter(endpoints.to_vec()).map(|endpoint| check_one(checks, endpoint, speech)).buffered(AT_ONCE);
+    let mut all = stream::iter(endpoints.to_vec())
+        .map(|endpoint| check_one(checks, endpoint, speech))
+        .buffered(AT_ONCE);
     while let Some(checked) = all.next().await {
         checked?;
     }

@@ -20,6 +20,8 @@ use tidegate_core::pool::Pool;
 use tidegate_core::record::{Failure, Outcome};
 use tidegate_core::snapshot::{Route, Snapshot, Split};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::headers::Ids;
 use crate::listen::Exchange;
 
@@ -63,6 +65,8 @@ pub(crate) struct Context {
     pub(crate) error_code: Option<&'static str>,
     /// When the client may come again, in seconds; told with an error.
     pub(crate) retry_after_s: Option<u64>,
+    /// Held while the request makes the first connection to an endpoint.
+    pub(crate) first_turn: Option<OwnedSemaphorePermit>,
     /// The protocol that the client wants to go on with.
     pub(crate) upgrade: Option<HeaderValue>,
     /// The request is a gRPC call.
@@ -117,6 +121,7 @@ impl Context {
             retry_after_s: None,
             status: 0,
             error_code: None,
+            first_turn: None,
             upgrade: None,
             is_grpc: false,
             grpc_status: None,

@@ -13,12 +13,14 @@ mod hold;
 mod retry;
 mod upgrade;
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use pingora_core::modules::http::HttpModules;
+use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -142,7 +144,21 @@ impl ProxyHttp for Gateway {
             context.tries.found_none = true;
             return Error::e_explain(ErrorType::HTTPStatus(503), "no usable endpoint");
         };
+        retry::await_turn(context, &cell).await;
         Ok(retry::peer(self, context, &cell))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _: bool,
+        _: &HttpPeer,
+        _: RawFd,
+        _: Option<&Digest>,
+        context: &mut Context,
+    ) -> Result<()> {
+        context.first_turn = None;
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -272,6 +288,7 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
+        context.first_turn = None;
         if *error.etype() == ErrorType::InternalError {
             // No descriptor or port was left on this side.
             self.end_try(context, Outcome::Client);

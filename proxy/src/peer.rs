@@ -5,6 +5,8 @@
 //! either. For the latter a duplicate of each socket is kept beside it, so that shutting one down
 //! can never hit a descriptor that has meanwhile become another's.
 
+mod unhurried;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{self, Shutdown};
@@ -19,6 +21,7 @@ use parking_lot::Mutex;
 use pingora_core::connectors::L4Connect;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::l4::stream::Stream;
+use pingora_core::protocols::l4::virt::VirtualSocketStream;
 use pingora_core::protocols::tls::{ALPN, CaType};
 use pingora_core::upstreams::peer::{H1UpgradePolicy, HttpPeer, Tracer, Tracing};
 use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
@@ -30,9 +33,13 @@ use tidegate_core::cell::EndpointCell;
 use tidegate_core::config::Protocol;
 use tidegate_core::pool::Pool;
 use tidegate_core::split::pool_hash;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
+
+use unhurried::Unhurried;
 
 /// Streams on one connection to an endpoint, where it allows as many.
 const MAX_STREAMS: usize = 100;
@@ -49,6 +56,17 @@ struct Connections {
     open: Mutex<Open>,
     /// Ends the tunnels to the endpoint.
     cut: Mutex<CancellationToken>,
+    first: First,
+}
+
+/// Who makes the first connection that many requests will share.
+#[derive(Debug)]
+struct First(Arc<Semaphore>);
+
+impl Default for First {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +78,26 @@ struct Open {
 
 fn connections(cell: &EndpointCell) -> Option<&Connections> {
     cell.attachment(|| Box::new(Connections::default())).downcast_ref()
+}
+
+/// Waits while another request makes the first HTTP/2 connection to an endpoint: a crowd that comes to one
+/// without connections would make one each. Whoever is to make it gets the turn, and holds it until then.
+pub(crate) async fn first_turn(
+    pool: &Pool,
+    cell: &Arc<EndpointCell>,
+    patience: Duration,
+) -> Option<OwnedSemaphorePermit> {
+    if pool.protocol == Protocol::Http1 {
+        return None;
+    }
+    let First(first) = &connections(cell)?.first;
+    let is_busy = first.available_permits() == 0;
+    if !is_busy && cell.connections() > 0 {
+        return None;
+    }
+    // Who has waited for too long makes one of its own.
+    let turn = tokio::time::timeout(patience, Arc::clone(first).acquire_owned()).await.ok()?.ok()?;
+    (cell.connections() == 0).then_some(turn)
 }
 
 /// Ends the tunnels to an endpoint, when it is cancelled.
@@ -138,7 +176,13 @@ pub(crate) fn peer(pool: &Pool, cell: &Arc<EndpointCell>, terms: Terms<'_>) -> B
     options.read_timeout = limits.read;
     options.write_timeout = Some(limits.write);
     options.idle_timeout = Some(pool.timeouts.idle);
-    options.custom_l4 = Some(Arc::new(Connect { cell: Arc::clone(cell), place, timeout: limits.connect }));
+    if upgrade {
+        // Neither was kept for this, nor will be: see `unhurried`.
+        peer.group_key = !peer.group_key;
+        options.idle_timeout = Some(Duration::ZERO);
+    }
+    let (cell, timeout) = (Arc::clone(cell), limits.connect);
+    options.custom_l4 = Some(Arc::new(Connect { cell, place, timeout, unhurried: upgrade }));
     // What an upgrade needs is put together by `headers`, for any protocol.
     options.http_upstream_request_policy.h1_upgrade =
         if upgrade { H1UpgradePolicy::Preserve } else { H1UpgradePolicy::Deny };
@@ -186,6 +230,7 @@ struct Connect {
     cell: Arc<EndpointCell>,
     place: Address,
     timeout: Duration,
+    unhurried: bool,
 }
 
 impl Connect {
@@ -196,9 +241,16 @@ impl Connect {
         })
     }
 
-    fn in_view(&self, socket: impl AsFd + Into<Stream>) -> Stream {
+    fn in_view<S>(&self, socket: S) -> Stream
+    where
+        S: AsFd + Into<Stream> + AsyncRead + AsyncWrite + Unpin + Send + Sync + std::fmt::Debug + 'static,
+    {
         let connection = Connection::register(&self.cell, &socket);
-        let mut stream = socket.into();
+        let mut stream = if self.unhurried {
+            VirtualSocketStream::new(Box::new(Unhurried::new(socket))).into()
+        } else {
+            socket.into()
+        };
         stream.tracer = Some(Tracer(Box::new(connection)));
         stream
     }

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
+use tonic_health::ServingStatus;
 
 use crate::harness::api::metric;
 use crate::harness::authority::Authority;
-use crate::harness::grpc::{Caller, Shop, ask, fed, of_user};
+use crate::harness::grpc::{Caller, Health, Shop, ask, fed, of_user};
 use crate::harness::rollouts::plan;
 use crate::harness::{Tidegate, config, eventually, within};
 
@@ -166,4 +167,31 @@ async fn a_candidate_that_says_unavailable_in_trailers_is_rolled_back() {
     println!("{unavailable} callers saw UNAVAILABLE before the candidate was rolled back");
     assert!(canary.calls() < 200, "{} calls reached the candidate", canary.calls());
     assert_eq!(caller.one(Request::new(ask("one", 0))).await.unwrap().get_ref().what, "stable");
+}
+
+#[tokio::test]
+async fn a_service_is_asked_whether_it_serves() {
+    let (reporter, service) = tonic_health::server::health_reporter();
+    let served = Health::start(service).await;
+    let keys = format!(
+        "{H2}\nhealth = {{ grpc = \"test.Shop\", interval = \"100ms\", healthy_after = 1, unhealthy_after = 1 }}"
+    );
+    let tidegate = Tidegate::start(&config::with(&config::one_pool_at(&[served.address], &keys, ""))).await;
+    let api = tidegate.api();
+    for (status, state, detail) in [
+        (None, "down", "answered NotFound"),
+        (Some(ServingStatus::Serving), "up", "serving"),
+        (Some(ServingStatus::NotServing), "down", "not serving"),
+        (Some(ServingStatus::Serving), "up", "serving"),
+    ] {
+        if let Some(status) = status {
+            reporter.set_service_status("test.Shop", status).await;
+        }
+        eventually(&format!("{status:?} is {state}"), async || {
+            let endpoint = api.endpoint("app", served.address).await;
+            let told = endpoint["last_check"]["detail"].as_str().unwrap_or_default().to_owned();
+            (endpoint["state"] == state && told.starts_with(detail)).then_some(())
+        })
+        .await;
+    }
 }

@@ -38,7 +38,12 @@ async fn what_fails_is_named() {
         (nobody, "200-299", "cannot be reached: connection refused"),
         (garbage.address.clone(), "200-299", "did not answer in HTTP: invalid HTTP version parsed"),
     ] {
-        let said = check(&checks(&[("/selftest", status)]), &[good.address.clone(), endpoint.clone()], &Speech::default()).await;
+        let said = check(
+            &checks(&[("/selftest", status)]),
+            &[good.address.clone(), endpoint.clone()],
+            &Speech::default(),
+        )
+        .await;
         // Where even the first one fails, it is the one that is told.
         let named = if status == "201,204" { &good.address } else { &endpoint };
         assert_eq!(said, Err(format!("check /selftest: endpoint {named} {seen}")));

@@ -22,6 +22,12 @@ pub(super) fn try_limit(context: &Context) -> Option<Duration> {
     limit.into_iter().chain(read).min()
 }
 
+/// Waits until the try may connect, where many share a connection.
+pub(super) async fn await_turn(context: &mut Context, cell: &Arc<EndpointCell>) {
+    let Some(pool) = context.pool() else { return };
+    context.first_turn = peer::first_turn(pool, cell, pool.timeouts.connect).await;
+}
+
 /// The endpoint for the current try, with what is left of the time.
 pub(super) fn peer(gateway: &Gateway, context: &mut Context, cell: &Arc<EndpointCell>) -> Box<HttpPeer> {
     let needs_new = std::mem::take(&mut context.tries.stay);
@@ -99,7 +105,8 @@ pub(super) fn after_failure(
     let untouched = *error.etype() == ErrorType::H2Error && matches!(error.retry, RetryType::Decided(true));
     error.set_retry(false);
     let Cause::Upstream(failure, _) = cause(error, context) else { return };
-    let is_stale = (untouched || (reused && failure == Failure::Reset)) && !context.tries.repeated_stale;
+    let broke = failure == Failure::Reset && *error.etype() != ErrorType::H2Error;
+    let is_stale = (untouched || (reused && broke)) && !context.tries.repeated_stale;
     if is_stale && can_repeat(session, untouched) {
         // The upstream had closed a kept connection: not a failure, and no retry of the route's.
         context.tries.repeated_stale = true;

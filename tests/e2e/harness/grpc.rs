@@ -76,18 +76,7 @@ impl Shop {
             calls: AtomicUsize::new(0),
             active: AtomicUsize::new(0),
         });
-        let shared = Arc::clone(&known);
-        let accepting = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let service = TowerToHyperService::new(Calls(Arc::clone(&shared)));
-                let _ = stream.set_nodelay(true);
-                tokio::spawn(async move {
-                    let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                    // How it ended is the client's to notice.
-                    let _ = http.serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        });
+        let accepting = tokio::spawn(accept(listener, Calls(Arc::clone(&known))));
         Self { address, known, accepting }
     }
 
@@ -105,6 +94,49 @@ impl Shop {
 }
 
 impl Drop for Shop {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Serves every connection that comes.
+async fn accept<S>(listener: TcpListener, service: S)
+where
+    S: Service<http::Request<hyper::body::Incoming>, Response = http::Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    while let Ok((stream, _)) = listener.accept().await {
+        let service = TowerToHyperService::new(service.clone());
+        let _ = stream.set_nodelay(true);
+        tokio::spawn(async move {
+            let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            // How it ended is the client's to notice.
+            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// A server of the health protocol. Dropping it ends it.
+pub(crate) struct Health {
+    pub(crate) address: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+impl Health {
+    pub(crate) async fn start<S>(service: S) -> Self
+    where
+        S: Service<http::Request<hyper::body::Incoming>, Response = http::Response<Body>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        Self { address, accepting: tokio::spawn(accept(listener, service)) }
+    }
+}
+
+impl Drop for Health {
     fn drop(&mut self) {
         self.accepting.abort();
     }

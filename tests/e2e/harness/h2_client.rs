@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
-use h2::{Reason, RecvStream, SendStream};
+use h2::{RecvStream, SendStream};
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -109,9 +109,4 @@ fn response(parts: &http::response::Parts, body: Vec<u8>) -> Response {
     let headers = parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
     let head = Head { first: format!("HTTP/2 {}", parts.status.as_u16()), headers };
     Response { status: parts.status.as_u16(), head, body }
-}
-
-/// Whether a stream was refused without having been looked at, so that it may be sent again.
-pub(crate) fn is_untouched(error: &h2::Error) -> bool {
-    error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM)
 }
