@@ -27,17 +27,18 @@ impl Victim {
         let rest = config::one_pool_rest(&[&upstream], "", "");
         let tidegate = Tidegate::start(&config::with_listener(keys, "", &rest)).await;
         let mut client = Client::new(tidegate.web());
-        assert_eq!(client.ask(&Request::get("/")).await.status, 200);
+        assert_eq!(client.ask(&Request::get("/healthz")).await.status, 200);
         let before_kib = tidegate.memory_kib();
         Self { upstream, tidegate, before_kib }
     }
 
-    /// Runs an attack beside an ordinary client, which must not notice.
+    /// Runs an attack beside an ordinary client, which must not notice. What that one asks for is counted apart
+    /// by the upstream.
     async fn under<T>(&self, what: &str, attack: impl Future<Output = T>) -> T {
         let client = async {
             let mut client = Client::new(self.tidegate.web());
             loop {
-                let answer = client.send_within(&Request::get("/"), Duration::from_secs(5)).await;
+                let answer = client.send_within(&Request::get("/healthz"), Duration::from_secs(5)).await;
                 assert_eq!(answer.map(|answer| answer.status), Ok(200), "{what}: somebody else");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -152,7 +153,7 @@ async fn heads_that_are_small_on_the_wire_only() {
             let _ = frames.ended(Duration::from_secs(5)).await;
         })
         .await;
-    assert_eq!(victim.upstream.requests(), 1, "none of them, beside that of the test itself, was passed on");
+    assert_eq!(victim.upstream.requests(), 0, "none of them was passed on");
     victim.assert_small("header bomb");
 }
 
@@ -163,7 +164,7 @@ async fn answers_that_nobody_takes_end_at_the_deadline() {
         .under("window of nothing", async {
             let mut frames = Frames::connect(victim.tidegate.web(), &setting(4, 0)).await;
             for number in 0..50 {
-                frames.send(&request(odd(number), "/?do=bytes:10000000")).await.unwrap();
+                frames.send(&request(odd(number), "/?do=bytes:1000000")).await.unwrap();
             }
             frames.ended(PATIENCE).await
         })

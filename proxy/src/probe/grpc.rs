@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use http::Uri;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tidegate_admin::ask::{self, Opened, Speech};
@@ -42,7 +43,9 @@ async fn look(place: &Address, speech: &Speech, service: &str) -> Result<String,
         async move { sender.send_request(request).await }
     });
     let request = HealthCheckRequest { service: service.to_owned() };
-    let answer = HealthClient::new(ask).check(request).await;
+    let origin = Uri::builder().scheme("http").authority(place.host()).path_and_query("/").build();
+    let origin = origin.map_err(|error| format!("cannot be asked: {error}"))?;
+    let answer = HealthClient::with_origin(ask, origin).check(request).await;
     let status = answer.map_err(|status| format!("answered {:?}: {}", status.code(), status.message()))?;
     match status.get_ref().status() {
         ServingStatus::Serving => Ok("serving".into()),
