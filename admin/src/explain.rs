@@ -5,9 +5,10 @@ use axum::extract::State;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
-use tidegate_core::decide::{Decision, KeyOrigin, decide, key_from};
+use tidegate_core::action::{Action, Came};
+use tidegate_core::decide::{Decided, Decision, KeyOrigin, Taken, decide, key_from};
 use tidegate_core::pick::Entropy;
-use tidegate_core::request::{RequestView, client_address, cookie, normalise_host, normalise_path};
+use tidegate_core::request::{RequestView, Scheme, client_address, cookie, normalise_host, normalise_path};
 use tidegate_core::route::RouteId;
 use tidegate_core::snapshot::{Snapshot, Split};
 use tidegate_core::split::score;
@@ -42,7 +43,9 @@ pub(crate) async fn explain(
     let view =
         RequestView { method: &method, host: &host, path: &path, query, headers: &headers, client, trusted };
     let mono_ms = app.control.clock().mono_ms();
-    Ok(Json(show(&snapshot, &view, mono_ms)))
+    let port =
+        app.control.process().listeners().first().and_then(|listener| listener.address.port()).unwrap_or(80);
+    Ok(Json(show(&snapshot, &view, mono_ms, port)))
 }
 
 /// The path and the query of what was given as the path.
@@ -67,13 +70,56 @@ fn headers(body: &wire::Explain) -> Result<HeaderMap, Failure> {
     Ok(headers)
 }
 
-fn show(snapshot: &Snapshot, view: &RequestView<'_>, mono_ms: u64) -> wire::Explained {
+fn show(snapshot: &Snapshot, view: &RequestView<'_>, mono_ms: u64, port: u16) -> wire::Explained {
     let mut entropy = Entropy::new(RandomState::new().build_hasher().finish());
     let client = view.client.to_string();
-    let Some(decision) = decide(snapshot, view, mono_ms, &mut entropy) else {
+    let Some(decided) = decide(snapshot, view, mono_ms, &mut entropy) else {
         let rejected = rejected(snapshot, view, None);
         return wire::Explained { client, rejected, ..wire::Explained::default() };
     };
+    let rejected = rejected(snapshot, view, Some(decided.taken().route));
+    match decided {
+        Decided::Answered(taken) => wire::Explained {
+            route: Some(snapshot.route(taken.route).name.to_string()),
+            answer: answer(snapshot, view, taken, port),
+            client,
+            rejected,
+            ..wire::Explained::default()
+        },
+        Decided::Forwarded(decision) => {
+            wire::Explained { client, rejected, ..forwarded(snapshot, view, mono_ms, &decision) }
+        }
+    }
+}
+
+/// What a route answers by itself, over plain HTTP at a listener of this port.
+fn answer(
+    snapshot: &Snapshot,
+    view: &RequestView<'_>,
+    taken: Taken,
+    port: u16,
+) -> Option<wire::ExplainedAnswer> {
+    match &snapshot.route(taken.route).action {
+        Action::Split(_) => None,
+        Action::Redirect(redirect) => {
+            let RequestView { host, path, query, .. } = *view;
+            let scheme = Scheme::Http;
+            let came = Came { scheme, host, port, path, prefix_bytes: taken.prefix_bytes, query };
+            let location = redirect.location(&came);
+            // Without a host there is nowhere to lead on to.
+            let status = if location.is_some() { redirect.status } else { 400 };
+            Some(wire::ExplainedAnswer { status, location })
+        }
+        Action::Respond(respond) => Some(wire::ExplainedAnswer { status: respond.status, location: None }),
+    }
+}
+
+fn forwarded(
+    snapshot: &Snapshot,
+    view: &RequestView<'_>,
+    mono_ms: u64,
+    decision: &Decision,
+) -> wire::Explained {
     let split = snapshot.split(decision.split);
     let member = decision.serving(snapshot);
     let pool = snapshot.pool(member.pool);
@@ -83,9 +129,9 @@ fn show(snapshot: &Snapshot, view: &RequestView<'_>, mono_ms: u64) -> wire::Expl
     });
     let picked = decision.endpoint.and_then(|at| pool.endpoints.get(at));
     wire::Explained {
-        route: Some(snapshot.route(decision.route).name.to_string()),
+        route: Some(snapshot.route(decision.taken.route).name.to_string()),
         split: (!split.name.is_empty()).then(|| split.name.to_string()),
-        key: key(split, view, &decision),
+        key: key(split, view, decision),
         pool: Some(member.name.to_string()),
         chosen: Some(split.member(decision.chosen).name.to_string()),
         reason: Some(decision.reason.as_str()),
@@ -93,8 +139,7 @@ fn show(snapshot: &Snapshot, view: &RequestView<'_>, mono_ms: u64) -> wire::Expl
         endpoints: endpoints.collect(),
         endpoint: picked.map(|endpoint| endpoint.address().to_string()),
         waits: decision.waits,
-        client,
-        rejected: rejected(snapshot, view, Some(decision.route)),
+        ..wire::Explained::default()
     }
 }
 

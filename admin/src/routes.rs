@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Map, Value};
-use tidegate_core::config::{Config, Match};
+use tidegate_core::config::{Config, Match, Route};
 use tidegate_core::route::Candidate;
 
 use crate::router::App;
@@ -28,7 +28,17 @@ fn show(config: &Config, candidate: &Candidate) -> Option<wire::Route> {
         conditions: route.matches.get(candidate.number as usize).map(conditions).unwrap_or_default(),
         split: split.cloned(),
         pool: route.pool.clone(),
+        answers: answers(route),
     })
+}
+
+/// How a route answers by itself, if it does.
+fn answers(route: &Route) -> Option<&'static str> {
+    match (&route.redirect, &route.respond) {
+        (Some(_), _) => Some("redirect"),
+        (None, Some(_)) => Some("respond"),
+        (None, None) => None,
+    }
 }
 
 /// A match's conditions but for the path, as written; those that are absent are left out.

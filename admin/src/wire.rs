@@ -26,9 +26,9 @@ pub use shown::{
     Values,
 };
 pub use system::{
-    ConfigFile, Counts, Event, Explained, ExplainedEndpoint, ExplainedKey, LastReload, Listener, Move, Place,
-    Recent, Rejection, ReloadAnswer, Route, RouteChanges, RouteList, StateFolder, Status, Validated,
-    WouldChange,
+    ConfigFile, Counts, Event, Explained, ExplainedAnswer, ExplainedEndpoint, ExplainedKey, LastReload,
+    Listener, Move, Place, Recent, Rejection, ReloadAnswer, Route, RouteChanges, RouteList, StateFolder,
+    Status, Validated, WouldChange,
 };
 
 /// An error, as RFC 9457 has it.

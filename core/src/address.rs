@@ -41,6 +41,14 @@ impl Address {
         matches!(self, Self::Tcp(address) if address.port() == 0)
     }
 
+    /// The port; a socket's file has none.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(address) => Some(address.port()),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// The Host of a request that says no other: a socket's file is none.
     pub fn host(&self) -> String {
         match self {

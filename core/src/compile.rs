@@ -6,6 +6,7 @@
 //! [`crate::validate`]. Next stage: [`crate::live`] swaps.
 
 mod pool;
+mod route;
 mod split;
 
 use std::collections::BTreeSet;
@@ -16,7 +17,6 @@ use ahash::AHashMap;
 use crate::config::Config;
 use crate::pool::Pool;
 use crate::record::Tally;
-use crate::retry;
 use crate::route::RouteTable;
 use crate::snapshot::{Route, Settings, Snapshot, Split};
 use crate::state::State;
@@ -62,20 +62,10 @@ fn compile_all(input: Input<'_>, previous: Option<&Snapshot>) -> Snapshot {
         .iter()
         .map(|d| Arc::new(split::compile(input, d, &pools, d.continued(&before))))
         .collect();
-    let routes: Arc<[Route]> = config
-        .routes
-        .iter()
-        .map(|route| Route {
-            name: route.name.as_str().into(),
-            split: defined.of_route(route),
-            timeout: route.timeout.limit(),
-            try_timeout: route.retry.try_timeout.limit(),
-            retry: retry::Rule::compile(&route.retry),
-        })
-        .collect();
+    let routes: Arc<[Route]> = config.routes.iter().map(|r| route::compile(r, &defined)).collect();
     let counted: AHashMap<&str, Counted<'_>> = previous.into_iter().flat_map(counted).collect();
-    let tallies =
-        routes.iter().map(|r| tallies(&splits[r.split as usize], counted.get(&*r.name).copied())).collect();
+    let split_of = |route: &Route| route.split().map(|id| &*splits[id as usize]);
+    let tallies = routes.iter().map(|r| tallies(split_of(r), counted.get(&*r.name).copied())).collect();
     Snapshot {
         generation: input.generation,
         settings: Arc::new(settings(config)),
@@ -106,8 +96,8 @@ fn compile_some(
         let same_members = compiled.members.iter().map(|m| m.pool).eq(split.members.iter().map(|m| m.pool));
         if !same_members {
             for (route, of_route) in previous.routes.iter().zip(&mut tallies_of) {
-                if route.split as usize == at {
-                    *of_route = tallies(&compiled, Some((split, of_route)));
+                if route.split().is_some_and(|id| id as usize == at) {
+                    *of_route = tallies(Some(&compiled), Some((Some(split), of_route)));
                 }
             }
         }
@@ -135,16 +125,22 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-/// What was counted of a route: its split, and its tallies by the split's members.
-type Counted<'a> = (&'a Split, &'a [Arc<Tally>]);
+/// What was counted of a route: its split, if it has one, and its tallies by the split's members.
+type Counted<'a> = (Option<&'a Split>, &'a [Arc<Tally>]);
 
 fn counted(snapshot: &Snapshot) -> impl Iterator<Item = (&str, Counted<'_>)> {
     let routes = snapshot.routes.iter().zip(&snapshot.tallies);
-    routes.map(|(route, tallies)| (&*route.name, (&**snapshot.split(route.split), &**tallies)))
+    let split = |route: &Route| route.split().map(|id| &**snapshot.split(id));
+    routes.map(move |(route, tallies)| (&*route.name, (split(route), &**tallies)))
 }
 
-/// A route's tallies, one for each member of its split, carried over by names.
-fn tallies(split: &Split, counted: Option<Counted<'_>>) -> Arc<[Arc<Tally>]> {
+/// A route's tallies, one for each member of its split, or one where it has none; carried over by names.
+fn tallies(split: Option<&Split>, counted: Option<Counted<'_>>) -> Arc<[Arc<Tally>]> {
+    let Some(split) = split else {
+        let carried = counted.filter(|(before, _)| before.is_none()).and_then(|(_, tallies)| tallies.first());
+        return [carried.cloned().unwrap_or_default()].into();
+    };
+    let counted = counted.and_then(|(before, tallies)| Some((before?, tallies)));
     let counted = counted.filter(|(before, _)| before.name == split.name);
     let carried = |pool: &str| {
         let (before, tallies) = counted?;

@@ -188,6 +188,14 @@ impl PathTest {
         }
     }
 
+    /// Length of the prefix that a path which meets the condition begins with; 0 without one.
+    pub fn prefix_bytes(&self) -> usize {
+        match self {
+            Self::Prefix(prefix) => prefix.len(),
+            Self::Exact(_) | Self::Regex(_) => 0,
+        }
+    }
+
     /// How specific the condition is, the most specific least.
     pub fn rank(&self) -> (u8, usize) {
         match self {

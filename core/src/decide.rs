@@ -1,6 +1,6 @@
 //! The one function that routes a request, explains a decision and simulates a change.
 //!
-//! Route, then split, then endpoint: [`decide`] is pure but for reading the cells of health and of
+//! Route, then, unless the route answers by itself, split, then endpoint: [`decide`] is pure but for reading the cells of health and of
 //! what is in flight. It allocates nothing (a test counts). Deciding again with the entropy's state
 //! from before comes to the same pool, for as long as the table says the same of it: so a request
 //! that waits is not drawn into another. Stage before: [`crate::request`]; next: the proxy forwards,
@@ -48,11 +48,47 @@ impl Reason {
     }
 }
 
+/// The route that takes a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The route.
+    pub route: RouteId,
+    /// Length of the prefix in the path that the route's match names; 0 where it names none.
+    pub prefix_bytes: usize,
+}
+
+/// What becomes of a request that a route takes.
+#[derive(Clone, Copy, Debug)]
+pub enum Decided {
+    /// The route answers it by itself: a redirect, or something fixed.
+    Answered(Taken),
+    /// It is sent to a pool.
+    Forwarded(Decision),
+}
+
+impl Decided {
+    /// The route.
+    pub fn taken(&self) -> Taken {
+        match self {
+            Self::Answered(taken) => *taken,
+            Self::Forwarded(decision) => decision.taken,
+        }
+    }
+
+    /// Where it is sent, unless the route answers by itself.
+    pub fn forwarded(self) -> Option<Decision> {
+        match self {
+            Self::Answered(_) => None,
+            Self::Forwarded(decision) => Some(decision),
+        }
+    }
+}
+
 /// Where a request goes. Places refer to the snapshot that it was decided by.
 #[derive(Clone, Copy, Debug)]
 pub struct Decision {
     /// The route.
-    pub route: RouteId,
+    pub taken: Taken,
     /// The route's split.
     pub split: SplitId,
     /// The pool that was first chosen, to which failures are charged.
@@ -81,15 +117,30 @@ pub fn decide(
     request: &RequestView<'_>,
     now_ms: u64,
     entropy: &mut Entropy,
-) -> Option<Decision> {
-    let route = snapshot.table.find(request)?.route;
-    let split_id = snapshot.route(route).split;
+) -> Option<Decided> {
+    let found = snapshot.table.find(request)?;
+    let taken = Taken { route: found.route, prefix_bytes: found.path.prefix_bytes() };
+    Some(match snapshot.route(taken.route).split() {
+        None => Decided::Answered(taken),
+        Some(split) => Decided::Forwarded(forward(snapshot, taken, split, request, now_ms, entropy)),
+    })
+}
+
+/// Split, then endpoint.
+fn forward(
+    snapshot: &Snapshot,
+    taken: Taken,
+    split_id: SplitId,
+    request: &RequestView<'_>,
+    now_ms: u64,
+    entropy: &mut Entropy,
+) -> Decision {
     let split = snapshot.split(split_id);
     let (key, origin) = find_key(split, request, entropy);
     let hash = key.as_deref().map(|key| key_hash(key, split.salt_seed));
     let (chosen, reason) = choose_pool(split, request, key.as_deref(), hash, entropy);
     let mut decision = Decision {
-        route,
+        taken,
         split: split_id,
         chosen,
         member: chosen,
@@ -118,7 +169,7 @@ pub fn decide(
             break;
         }
     }
-    Some(decision)
+    decision
 }
 
 impl Decision {

@@ -9,6 +9,7 @@
 //! [`config`] → [`validate`] → [`change`] → [`compile`] → [`live`]. The path of evidence: [`ledger`]
 //! → [`guard`] → [`rollout`], whose findings are changes.
 
+pub mod action;
 pub mod address;
 pub mod backoff;
 pub mod cell;
@@ -18,6 +19,7 @@ pub mod condition;
 pub mod config;
 pub mod decide;
 pub mod edge;
+pub mod edit;
 pub mod eject;
 pub mod event;
 pub mod guard;
@@ -31,6 +33,7 @@ pub mod recent;
 pub mod record;
 pub mod request;
 pub mod retry;
+pub mod rewrite;
 pub mod rollout;
 pub mod route;
 pub mod simulate;

@@ -128,11 +128,12 @@ pub fn compare(recent: &[Seen], now: &Snapshot, then: &Snapshot, now_ms: u64) ->
 }
 
 fn place(table: &Snapshot, seen: &Seen, draw: u64, now_ms: u64) -> Place {
-    let Some(decision) = decide(table, &seen.view(), now_ms, &mut Entropy::new(draw)) else {
+    let Some(decided) = decide(table, &seen.view(), now_ms, &mut Entropy::new(draw)) else {
         return (None, None);
     };
-    let pool = decision.endpoint.map(|_| decision.serving(table).name.to_string());
-    (Some(table.route(decision.route).name.to_string()), pool)
+    let sent = decided.forwarded().filter(|decision| decision.endpoint.is_some());
+    let pool = sent.map(|decision| decision.serving(table).name.to_string());
+    (Some(table.route(decided.taken().route).name.to_string()), pool)
 }
 
 #[cfg(test)]

@@ -10,13 +10,16 @@ use std::time::Duration;
 use http::header::HeaderName;
 use ipnet::IpNet;
 
+use crate::action::Action;
 use crate::address::Address;
 use crate::condition::{Conditions, PathTest};
 use crate::config;
+use crate::edit::Edits;
 use crate::ledger::{Ledger, Side};
 use crate::pool::{Pool, PoolId};
 use crate::record::{Charges, Tally};
 use crate::retry;
+use crate::rewrite::Rewrite;
 use crate::rollout::Rollout;
 use crate::route::{RouteId, RouteTable};
 use crate::units::{Generation, Weight};
@@ -42,7 +45,7 @@ pub struct Snapshot {
     pub splits: Vec<Arc<Split>>,
     /// By [`PoolId`].
     pub pools: Vec<Arc<Pool>>,
-    /// Answers by route, then by member of the route's split.
+    /// Answers by route, then by member of the route's split; one where the route has none.
     pub tallies: Vec<Arc<[Arc<Tally>]>>,
     /// Answers to requests that no route takes.
     pub unrouted: Arc<Tally>,
@@ -75,14 +78,30 @@ impl Settings {
 pub struct Route {
     /// Its name.
     pub name: Arc<str>,
-    /// The split that chooses the pool.
-    pub split: SplitId,
+    /// What it does with a request.
+    pub action: Action,
+    /// What the upstream is to see of the target.
+    pub rewrite: Rewrite,
+    /// Edits to what is sent upstream.
+    pub request_headers: Edits,
+    /// Edits to everything that is answered.
+    pub response_headers: Edits,
     /// The whole exchange must be done within this.
     pub timeout: Option<Duration>,
     /// One try must be done within this.
     pub try_timeout: Option<Duration>,
     /// When a request is tried again.
     pub retry: retry::Rule,
+}
+
+impl Route {
+    /// The split that chooses the pool; `None` where the route answers by itself.
+    pub fn split(&self) -> Option<SplitId> {
+        match self.action {
+            Action::Split(split) => Some(split),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        }
+    }
 }
 
 /// Weights over pools, and how a user is bucketed.

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use tidegate_core::change::Now;
 use tidegate_core::compile::{Input, Reuse, compile};
 use tidegate_core::config::read::read;
-use tidegate_core::decide::{Reason, decide};
+use tidegate_core::decide::{Decided, Reason, decide};
 use tidegate_core::ledger::{Ended, Excluded, Ledger, Side, Spec};
 use tidegate_core::live::Live;
 use tidegate_core::pick::Entropy;
@@ -97,7 +97,7 @@ fn deciding_allocates_nothing() {
             client,
             trusted: false,
         };
-        decide(&table, &view, 0, &mut entropy)
+        decide(&table, &view, 0, &mut entropy).and_then(Decided::forwarded)
     };
     for (way, key) in KEYS.iter().flat_map(|key| BALANCES.map(|_| key)).enumerate() {
         let (host, wildcard) = (format!("h{way}.example.com"), format!("a.w{way}.example.org"));

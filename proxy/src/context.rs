@@ -13,7 +13,7 @@ use std::time::Instant;
 use http::HeaderValue;
 use tidegate_core::address::Address;
 use tidegate_core::cell::{EndpointCell, InFlight};
-use tidegate_core::decide::Decision;
+use tidegate_core::decide::{Decision, Taken};
 use tidegate_core::ledger::Ticket;
 use tidegate_core::pick::{Entropy, Wish, pick};
 use tidegate_core::pool::Pool;
@@ -53,6 +53,9 @@ pub(crate) struct Context {
     /// The entropy as it was before the decision, so that deciding again comes to the same pool.
     pub(crate) undecided: Entropy,
     pub(crate) facts: Option<Facts>,
+    /// The route, once one has taken the request.
+    pub(crate) taken: Option<Taken>,
+    /// Where the request goes, unless its route answers by itself.
     pub(crate) decision: Option<Decision>,
     pub(crate) tries: Tries,
     /// When the request came, on the monotonic clock.
@@ -114,6 +117,7 @@ impl Context {
             entropy,
             undecided: entropy,
             facts: None,
+            taken: None,
             decision: None,
             tries: Tries::default(),
             arrived_ms: 0,
@@ -134,7 +138,7 @@ impl Context {
     }
 
     pub(crate) fn route(&self) -> Option<&Route> {
-        self.decision.map(|d| self.snapshot.route(d.route))
+        self.taken.map(|taken| self.snapshot.route(taken.route))
     }
 
     pub(crate) fn split(&self) -> Option<&Arc<Split>> {
@@ -156,9 +160,16 @@ impl Context {
         Some(self.pool()?.endpoints.get(self.tries.endpoint?)?.address())
     }
 
+    /// Leaves the request to a route that answers by itself.
+    pub(crate) fn answer_by(&mut self, taken: Taken) {
+        self.taken = Some(taken);
+        self.decision = None;
+    }
+
     /// Takes a decision, and counts the request as in flight to its endpoint; false when that was
     /// retired meanwhile, so that the table in force must be asked.
     pub(crate) fn take(&mut self, decision: Decision) -> bool {
+        self.taken = Some(decision.taken);
         self.decision = Some(decision);
         let Some(place) = decision.endpoint else { return true };
         self.tries.in_flight = self.count_in(place);
@@ -228,14 +239,18 @@ impl Context {
     fn count(&mut self) {
         let status = self.status_told();
         let us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let Some(decision) = self.decision else {
+        let Some(taken) = self.taken else {
             if self.facts.is_some() {
                 self.snapshot.unrouted.add(status, us);
             }
             return;
         };
+        let tallies = &self.snapshot.tallies[taken.route as usize];
+        let Some(decision) = self.decision else {
+            // A route that answers by itself has one tally, of no pool.
+            return tallies[0].add(status, us);
+        };
         let split = self.snapshot.split(decision.split);
-        let tallies = &self.snapshot.tallies[decision.route as usize];
         tallies[usize::from(decision.member)].add(status, us);
         split.member(decision.chosen).charges.add(self.failure);
         decision.count_fallback(split);

@@ -10,7 +10,9 @@ mod admit;
 mod complain;
 mod grpc;
 mod hold;
+mod own;
 mod retry;
+mod rewrite;
 mod upgrade;
 
 use std::os::fd::RawFd;
@@ -30,7 +32,7 @@ use tidegate_core::record::{Failure, Outcome};
 
 use crate::context::{CLIENT_GONE, CLIENT_GONE_CODE, Context};
 use crate::entropy;
-use crate::failure::{self, Cause, classify, code_of, status_of};
+use crate::failure::{self, Answer, Cause, classify, code_of, status_of};
 use crate::headers::{self, Origin};
 use crate::listen::Exchange;
 use crate::shutdown::Drain;
@@ -83,20 +85,43 @@ impl Gateway {
         if context.is_grpc {
             return grpc::answer(session, context, status, code, detail).await;
         }
-        context.status = status;
         let mut answer = failure::answer(session.req_header(), status, code, detail)?;
-        admit::assign_id(context, &mut answer.head)?;
         if let Some(seconds) = context.retry_after_s {
             answer.head.insert_header(http::header::RETRY_AFTER, seconds)?;
         }
         // After a request that was not understood, what follows might not be one either.
-        if self.drain.is_announced() || matches!(status, 400 | 408 | 413) {
+        if matches!(status, 400 | 408 | 413) {
             session.set_keepalive(None);
         }
-        let body = (session.req_header().method != http::Method::HEAD).then_some(answer.body);
+        self.send(session, context, answer).await
+    }
+
+    /// Sends an answer that was made here.
+    async fn send(&self, session: &mut Session, context: &mut Context, mut answer: Answer) -> Result<()> {
+        context.status = answer.head.status.as_u16();
+        self.finish_answer(session, context, &mut answer.head)?;
+        let has_body = session.req_header().method != http::Method::HEAD && !answer.body.is_empty();
+        let body = has_body.then_some(answer.body);
         session.write_response_header(Box::new(answer.head), body.is_none()).await?;
         if let Some(body) = body {
             session.write_response_body(Some(body), true).await?;
+        }
+        Ok(())
+    }
+
+    /// What every answer gets, wherever it comes from.
+    fn finish_answer(
+        &self,
+        session: &mut Session,
+        context: &Context,
+        head: &mut ResponseHeader,
+    ) -> Result<()> {
+        admit::assign_id(context, head)?;
+        if let Some(route) = context.route() {
+            headers::edit_answer(head, &route.response_headers)?;
+        }
+        if self.drain.is_announced() {
+            session.set_keepalive(None);
         }
         Ok(())
     }
@@ -123,8 +148,13 @@ impl ProxyHttp for Gateway {
         if admitted.is_ok() && hold::waits(context) {
             admitted = hold::hold(self, session, context).await?;
         }
-        match admitted {
-            Ok(()) => Ok(false),
+        match admitted.and_then(|()| own::answer(session, context)) {
+            Ok(None) => Ok(false),
+            Ok(Some(answer)) => {
+                own::outlive_body(session);
+                self.send(session, context, answer).await?;
+                Ok(true)
+            }
             Err(refusal) => {
                 self.answer(session, context, refusal.status, refusal.code, &refusal.detail).await?;
                 Ok(true)
@@ -187,7 +217,7 @@ impl ProxyHttp for Gateway {
         // A retry sends the body from its beginning.
         context.body_bytes = 0;
         let (Some(facts), Some(decision)) = (&context.facts, context.decision) else { return Ok(()) };
-        admit::set_target(request, facts.clean_path.as_deref())?;
+        rewrite::set_target(request, context)?;
         if session.req_header().version == http::Version::HTTP_10 {
             request.remove_header(&http::header::EXPECT);
         }
@@ -211,7 +241,7 @@ impl ProxyHttp for Gateway {
         if let Some(header) = &context.snapshot.split(decision.split).pool_header {
             request.insert_header(header.clone(), &*decision.serving(&context.snapshot).name)?;
         }
-        Ok(())
+        rewrite::finish(request, context)
     }
 
     async fn upstream_response_filter(
@@ -264,11 +294,7 @@ impl ProxyHttp for Gateway {
             }
         }
         context.status = answer.status.as_u16();
-        admit::assign_id(context, answer)?;
-        if self.drain.is_announced() {
-            session.set_keepalive(None);
-        }
-        Ok(())
+        self.finish_answer(session, context, answer)
     }
 
     async fn response_trailer_filter(

@@ -3,6 +3,8 @@
 //! pingora has already removed the hop-by-hop fields of a request when [`forward`] sees it; those
 //! of answers are removed in [`back`].
 
+mod edit;
+
 use std::net::IpAddr;
 
 use http::StatusCode;
@@ -15,6 +17,8 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tidegate_core::config::{Assign, SameSite};
 use tidegate_core::decide::VisitorId;
 use tidegate_core::pick::Entropy;
+
+pub(crate) use edit::{edit_answer, edit_request};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -9,6 +9,7 @@ mod golden;
 mod harness;
 
 mod access_log;
+mod actions;
 mod admin_access;
 mod admin_changes;
 mod admin_history;
@@ -42,6 +43,7 @@ mod precedence;
 mod proxy_protocol;
 mod reload;
 mod retry;
+mod rewrites;
 mod rollout_abort;
 mod rollout_blame;
 mod rollout_commands;

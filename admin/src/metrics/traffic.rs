@@ -33,7 +33,10 @@ fn answers(snapshot: &Snapshot) -> Vec<Family> {
         }
     };
     for (route, tallies) in snapshot.routes.iter().zip(&snapshot.tallies) {
-        let split = snapshot.split(route.split);
+        let Some(split) = route.split().map(|id| snapshot.split(id)) else {
+            tallies.iter().for_each(|tally| add(&route.name, "", "", tally));
+            continue;
+        };
         for (member, tally) in split.members.iter().zip(tallies.iter()) {
             add(&route.name, &split.name, &member.name, tally);
         }

@@ -221,6 +221,9 @@ pub struct Route {
     /// The pool, where the route names one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
+    /// `redirect` or `respond`, where the route answers by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<&'static str>,
 }
 
 /// Where a request goes, and why.
@@ -228,6 +231,8 @@ pub struct Route {
 pub struct Explained {
     /// The route; null = none takes it.
     pub route: Option<String>,
+    /// What the route answers by itself; null = the request is sent to a pool.
+    pub answer: Option<ExplainedAnswer>,
     /// The route's split, unless it names a pool.
     pub split: Option<String>,
     /// The user's key.
@@ -250,6 +255,15 @@ pub struct Explained {
     pub client: String,
     /// Every other route, in the order of trying, and why it does not take the request.
     pub rejected: Vec<Rejection>,
+}
+
+/// What a route answers by itself.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExplainedAnswer {
+    /// The status.
+    pub status: u16,
+    /// Where it redirects to, over plain HTTP at the first listener.
+    pub location: Option<String>,
 }
 
 /// A user's key.

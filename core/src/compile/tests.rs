@@ -114,7 +114,7 @@ fn counters_go_on_over_any_change() {
         |snapshot: &Snapshot, name: &str| snapshot.routes.iter().position(|r| &*r.name == name).unwrap();
     let tally = |snapshot: &Snapshot, name: &str, pool: &str| {
         let at = route(snapshot, name);
-        let split = snapshot.split(snapshot.routes[at].split);
+        let split = snapshot.split(snapshot.routes[at].split().unwrap());
         let member = split.members.iter().position(|m| &*m.name == pool).unwrap();
         Arc::clone(&snapshot.tallies[at][member])
     };
@@ -137,12 +137,35 @@ fn counters_go_on_over_any_change() {
         assert!(Arc::ptr_eq(&split.members[0].charges, &charges), "{what}");
         assert!(Arc::ptr_eq(&now.unrouted, &first.unrouted), "{what}");
         for (route, tallies) in now.routes.iter().zip(&now.tallies) {
-            assert_eq!(tallies.len(), now.split(route.split).members.len(), "{what}");
+            let members = route.split().map_or(1, |split| now.split(split).members.len());
+            assert_eq!(tallies.len(), members, "{what}");
         }
         assert_eq!(split.diverted.len(), split.members.len() * split.fallback.len(), "{what}");
     }
     let last = running.live.snapshot();
     assert_eq!(last.split_named("checkout").unwrap().diverted[0].load(Relaxed), 7);
+}
+
+#[test]
+fn a_route_that_answers_by_itself_is_counted_on() {
+    let file = |action: &str| {
+        let pool = "[pools.app]\nendpoints = ['127.0.0.1:1']";
+        format!("{pool}\n[[routes]]\nname = 'r'\n{action}")
+    };
+    let answers = file("respond = { status = 503 }");
+    let mut running = Running::start(&answers);
+    let first = running.live.snapshot().tallies[0].clone();
+    assert_eq!(first.len(), 1);
+    first[0].add(503, 1);
+    for (text, is_carried) in [
+        (file("redirect = { scheme = 'https' }"), true),
+        (file("pool = 'app'"), false),
+        (answers.clone(), false),
+    ] {
+        reload(&mut running, &text);
+        let now = running.live.snapshot().tallies[0].clone();
+        assert_eq!((now.len(), Arc::ptr_eq(&now[0], &first[0])), (1, is_carried), "{text}");
+    }
 }
 
 #[test]

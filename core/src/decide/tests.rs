@@ -44,7 +44,8 @@ fn set(snapshot: &Snapshot, pool: &str, ok: bool) {
 }
 
 fn decided(snapshot: &Snapshot, asked: &Asked, seed: u64) -> Decision {
-    decide(snapshot, &asked.view(), 0, &mut Entropy::new(seed)).expect("a route")
+    let decided = decide(snapshot, &asked.view(), 0, &mut Entropy::new(seed));
+    decided.and_then(Decided::forwarded).expect("a route with a split")
 }
 
 fn names<'a>(snapshot: &'a Snapshot, decision: &Decision) -> (&'a str, &'a str) {
@@ -81,6 +82,40 @@ fn the_bucket_is_that_of_the_golden_vectors() {
 fn no_route_no_decision() {
     let table = table("weights = { stable = 1 }");
     assert!(decide(&table, &ask("GET other/").view(), 0, &mut Entropy::new(1)).is_none());
+}
+
+#[test]
+fn a_route_may_answer_by_itself() {
+    let table = snapshot(
+        "[pools.app]
+         endpoints = ['127.0.0.1:1']
+         [[routes]]
+         name = 'moved'
+         hosts = ['moved']
+         matches = [{ path = { prefix = '/old/' } }, { path = { prefix = '/older' } }]
+         redirect = { path = { prefix = '/new' } }
+         [[routes]]
+         name = 'gone'
+         hosts = ['gone']
+         matches = [{ path = { exact = '/x' } }, {}]
+         respond = { status = 410 }
+         [[routes]]
+         name = 'app'
+         matches = [{ path = { prefix = '/app' } }]
+         pool = 'app'",
+    );
+    for (line, route, prefix_bytes, is_forwarded) in [
+        ("GET moved/old/x", "moved", 4, false),
+        ("GET moved/older", "moved", 6, false),
+        ("GET gone/x", "gone", 0, false),
+        ("GET gone/y", "gone", 0, false),
+        ("GET any/app/x", "app", 4, true),
+    ] {
+        let decided = decide(&table, &ask(line).view(), 0, &mut Entropy::new(1)).expect(line);
+        let taken = decided.taken();
+        assert_eq!((&*table.route(taken.route).name, taken.prefix_bytes), (route, prefix_bytes), "{line}");
+        assert_eq!(decided.forwarded().is_some(), is_forwarded, "{line}");
+    }
 }
 
 #[test]
@@ -428,7 +463,7 @@ proptest! {
                     method: &http::Method::GET, host, path: &path, query: query.as_deref(),
                     headers: &headers, client: std::net::Ipv6Addr::from_bits(client).into(), trusted: false,
                 };
-                let decision = decide(&table, &view, 0, &mut Entropy::new(seed));
+                let decision = decide(&table, &view, 0, &mut Entropy::new(seed)).and_then(Decided::forwarded);
                 prop_assert_eq!(decision.is_some(), host == "shop");
                 if let Some(decision) = decision {
                     let pool = table.pool(decision.serving(&table).pool);

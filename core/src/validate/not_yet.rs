@@ -4,7 +4,7 @@
 //! its row.
 
 use super::{Problem, path};
-use crate::config::{Config, HeaderEdits, Limits};
+use crate::config::{Config, Limits};
 
 /// A problem for each key in use that has no effect in this version.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
@@ -34,14 +34,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         refuse(&rows, &path::key("splits", name), &mut found);
     }
     for (index, route) in config.routes.iter().enumerate() {
-        let rows = [
-            ("redirect", route.redirect.is_some()),
-            ("respond", route.respond.is_some()),
-            ("rewrite", route.rewrite.is_some()),
-            ("request_headers", route.request_headers != HeaderEdits::default()),
-            ("response_headers", route.response_headers != HeaderEdits::default()),
-            ("mirror", !route.mirror.is_empty()),
-        ];
+        let rows = [("mirror", !route.mirror.is_empty())];
         refuse(&rows, &path::index("routes", index), &mut found);
     }
     found

@@ -4,10 +4,21 @@ use std::collections::BTreeMap;
 
 use super::findings::{Findings, Names};
 use super::{condition, path, split, text};
-use crate::config::{Config, HeaderEdits, HeaderValues, PathRewrite, Redirect, Respond, Rewrite, Route};
+use crate::config::{
+    Config, HeaderEdits, HeaderValues, PathRewrite, Redirect, Respond, Retry, Rewrite, Route,
+};
 
-/// Headers that frame a message: an edit would make it unreadable.
-const FRAMING: [&str; 3] = ["connection", "content-length", "transfer-encoding"];
+/// Headers that frame a message, or are about the connection: an edit would make it unreadable.
+const FRAMING: [&str; 8] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 pub(super) fn check_all(config: &Config, names: &Names<'_>, findings: &mut Findings) {
     let mut seen = BTreeMap::new();
@@ -46,6 +57,9 @@ fn check(route: &Route, names: &Names<'_>, at: &str, findings: &mut Findings) {
     check_target(route, names, at, findings);
     if let Some(rewrite) = &route.rewrite {
         check_rewrite(rewrite, route, &path::key(at, "rewrite"), findings);
+    }
+    if route.redirect.is_some() || route.respond.is_some() {
+        check_effects(route, at, findings);
     }
     check_edits(&route.request_headers, true, &path::key(at, "request_headers"), findings);
     check_edits(&route.response_headers, false, &path::key(at, "response_headers"), findings);
@@ -97,6 +111,20 @@ fn check_target(route: &Route, names: &Names<'_>, at: &str, findings: &mut Findi
     }
 }
 
+/// A route that answers by itself sends nothing upstream: what is about that would be ignored.
+fn check_effects(route: &Route, at: &str, findings: &mut Findings) {
+    let written = [
+        ("rewrite", route.rewrite.is_some()),
+        ("request_headers", route.request_headers != HeaderEdits::default()),
+        ("timeout", route.timeout.limit().is_some()),
+        ("retry", route.retry != Retry::default()),
+        ("mirror", !route.mirror.is_empty()),
+    ];
+    for (key, _) in written.iter().filter(|(_, is_written)| *is_written) {
+        findings.add(path::key(at, key), "has no effect: the route answers by itself");
+    }
+}
+
 fn check_redirect(redirect: &Redirect, route: &Route, at: &str, findings: &mut Findings) {
     let Redirect { scheme, host, port, path: new_path, status } = redirect;
     if scheme.is_none() && host.is_none() && port.is_none() && new_path.is_none() {
@@ -145,6 +173,9 @@ fn check_new_path(new_path: &PathRewrite, route: &Route, at: &str, findings: &mu
     for (key, value) in [("full", full), ("prefix", prefix)] {
         if let Some(value) = value {
             condition::plain_path(value, &path::key(at, key), findings);
+            if text::path_mistake(value).is_none() && value.parse::<http::uri::PathAndQuery>().is_err() {
+                findings.add(path::key(at, key), "must be written as it is sent, with percent-encoding");
+            }
         }
     }
     let has_prefix = |m: &crate::config::Match| m.path.as_ref().is_some_and(|p| p.prefix.is_some());
@@ -160,6 +191,9 @@ fn check_new_path(new_path: &PathRewrite, route: &Route, at: &str, findings: &mu
 fn check_respond(respond: &Respond, at: &str, findings: &mut Findings) {
     if !(200..=599).contains(&respond.status) {
         findings.add(path::key(at, "status"), "must be from 200 to 599");
+    }
+    if matches!(respond.status, 204 | 205 | 304) && !respond.body.is_empty() {
+        findings.add(path::key(at, "body"), format!("an answer of status {} has none", respond.status));
     }
     for (name, value) in &respond.headers {
         let at = path::key(&path::key(at, "headers"), name);
@@ -193,7 +227,7 @@ fn edited_name(name: &str, of_request: bool, at: &str, findings: &mut Findings) 
     if !text::is_token(name) {
         findings.add(at, format!("`{name}` is not a header name"));
     } else if FRAMING.contains(&lower.as_str()) {
-        findings.add(at, format!("`{name}` frames the message and cannot be edited"));
+        findings.add(at, format!("`{name}` is about the framing or the connection, and cannot be edited"));
     } else if of_request && lower == "host" {
         findings.hinted(at, "the Host is not edited as a header", "use rewrite.host");
     }

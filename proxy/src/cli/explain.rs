@@ -95,7 +95,10 @@ fn render(asked: &Arguments, found: &Explanation, paint: Paint) -> String {
     if let Some(split) = found.split.as_ref().filter(|split| !split.is_empty()) {
         fact("split", split.clone(), Tone::Plain);
     }
-    if found.route.is_some() {
+    if let Some(answer) = &found.answer {
+        let to = answer.location.as_ref().map(|location| format!(" to {location}")).unwrap_or_default();
+        fact("answers", format!("{}{to}", answer.status), Tone::Good);
+    } else if found.route.is_some() {
         let key = found.key.as_ref().map(|key| format!("{}  ({})", key.value, key.source));
         fact("key", key.unwrap_or_else(|| "none".into()), Tone::Plain);
         let pool = found.pool.clone().unwrap_or_default();

@@ -142,6 +142,8 @@ pub(crate) struct LastCheck {
 #[serde(default)]
 pub(crate) struct Explanation {
     pub(crate) route: Option<String>,
+    /// Where the route answers by itself.
+    pub(crate) answer: Option<OwnAnswer>,
     pub(crate) split: Option<String>,
     pub(crate) key: Option<Key>,
     pub(crate) pool: Option<String>,
@@ -153,6 +155,13 @@ pub(crate) struct Explanation {
     /// The endpoint picked.
     pub(crate) endpoint: Option<String>,
     pub(crate) rejected: Vec<RejectedRoute>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct OwnAnswer {
+    pub(crate) status: u16,
+    pub(crate) location: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -29,7 +29,7 @@ impl Context {
             let spread = self.entropy.next_u64();
             let endpoint = decision.endpoint.filter(|_| decision.member == decision.chosen);
             let endpoint = endpoint.and_then(|at| u32::try_from(at).ok());
-            let place = Place { route: decision.route, endpoint };
+            let place = Place { route: decision.taken.route, endpoint };
             self.ticket = Some(watch.ledger.begin_at(side, decision.key_hash, now_ms, spread, place));
             self.watched_from = Instant::now();
         }

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
-use tidegate_core::decide::{KeyOrigin, decide};
+use tidegate_core::decide::{Decided, KeyOrigin, decide};
 use tidegate_core::record::Failure;
 use tidegate_core::request::{RequestView, client_address, normalise_host, normalise_path};
 use tidegate_core::snapshot::Settings;
@@ -105,17 +105,20 @@ pub(super) fn admit_again(
     settled
 }
 
-/// Takes a decision: with an endpoint, in which the request is counted, or with a pool to wait for.
+/// Takes a decision: with an endpoint, in which the request is counted, or with a pool to wait for; or
+/// none, where the route answers by itself.
 fn settle(gateway: &Gateway, view: &RequestView<'_>, context: &mut Context) -> Result<(), Refusal> {
     let now_ms = gateway.now_ms();
     let decision = loop {
         context.entropy = context.undecided;
-        let decision = decide(&context.snapshot, view, now_ms, &mut context.entropy);
-        let Some(decision) = decision else {
-            return Err(refuse(404, "no_route", "no route takes this request"));
-        };
-        if context.take(decision) {
-            break decision;
+        match decide(&context.snapshot, view, now_ms, &mut context.entropy) {
+            None => return Err(refuse(404, "no_route", "no route takes this request")),
+            Some(Decided::Answered(taken)) => {
+                context.answer_by(taken);
+                return Ok(());
+            }
+            Some(Decided::Forwarded(decision)) if context.take(decision) => break decision,
+            Some(Decided::Forwarded(_)) => {}
         }
         // A change retired the endpoint this very moment; the table that did so knows another.
         context.snapshot = gateway.control.live().snapshot();
@@ -140,32 +143,15 @@ fn settle(gateway: &Gateway, view: &RequestView<'_>, context: &mut Context) -> R
     Ok(())
 }
 
-fn host(head: &RequestHeader) -> Cow<'_, str> {
+/// The host that the request names.
+pub(super) fn host(head: &RequestHeader) -> Cow<'_, str> {
     let host = head.headers.get(http::header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
     normalise_host(host)
 }
 
-fn content_length(head: &RequestHeader) -> Option<u64> {
+/// The length of the body, where the head says it.
+pub(super) fn content_length(head: &RequestHeader) -> Option<u64> {
     head.headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Sends on the path that was matched, in origin form.
-pub(super) fn set_target(request: &mut RequestHeader, clean_path: Option<&str>) -> Result<()> {
-    // What is neither a path nor `*` is a whole URL, in whatever case its scheme is written.
-    let is_absolute = !matches!(request.raw_path(), [b'/', ..] | b"*");
-    if !is_absolute && clean_path.is_none() {
-        return Ok(());
-    }
-    let path = clean_path.unwrap_or(request.uri.path());
-    let target = match request.uri.query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
-    };
-    let uri = target
-        .parse()
-        .map_err(|e| Error::because(ErrorType::InternalError, "a cleaned path is no longer a target", e))?;
-    request.set_uri(uri);
-    Ok(())
 }
 
 /// Gives the visitor the id that the decision was made by.
@@ -174,28 +160,5 @@ pub(super) fn assign_id(context: &Context, answer: &mut ResponseHeader) -> Resul
     match context.split().and_then(|s| s.assign.as_ref()) {
         Some(assign) => headers::assign(answer, assign, id),
         None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_are_sent_on_in_origin_form() {
-        for (target, clean, sent) in [
-            ("/a?b=c", None, "/a?b=c"),
-            ("/x/../a?b=c", Some("/a"), "/a?b=c"),
-            ("*", None, "*"),
-            ("http://shop.test/a?b=c", None, "/a?b=c"),
-            ("HTTP://shop.test/a", None, "/a"),
-            ("https://shop.test", None, "/"),
-            ("http://shop.test?b=c", None, "/?b=c"),
-            ("http://shop.test/x/../a", Some("/a"), "/a"),
-        ] {
-            let mut request = RequestHeader::build("GET", target.as_bytes(), None).expect("a request");
-            set_target(&mut request, clean).expect("a target");
-            assert_eq!(String::from_utf8_lossy(request.raw_path()), sent, "{target}");
-        }
     }
 }

@@ -12,6 +12,7 @@ use tidegate_core::record::{Failure, Outcome};
 
 use crate::context::Context;
 use crate::failure::ERROR_HEADER;
+use crate::headers;
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -71,6 +72,9 @@ pub(super) async fn answer(
     head.insert_header(STATUS, status)?;
     head.insert_header(MESSAGE, escaped(detail))?;
     head.insert_header(ERROR_HEADER, code)?;
+    if let Some(route) = context.route() {
+        headers::edit_answer(&mut head, &route.response_headers)?;
+    }
     match session.as_downstream_mut().as_custom_mut() {
         Some(stream) => stream.write_response_header(Box::new(head), true).await,
         None => Error::e_explain(ErrorType::InternalError, "a call that did not come by HTTP/2"),

@@ -380,7 +380,7 @@ fn a_revert_that_ends_a_rollout_is_in_force_as_an_abort_is() {
 /// An abort that waits for a lock or a disk takes the candidate's requests away all the same.
 #[test]
 fn a_cut_sends_every_request_where_the_aborted_table_will() {
-    use crate::decide::decide;
+    use crate::decide::{Decided, decide};
     use crate::pick::Entropy;
     let mut running = Running::start(&format!("{FILE}\n[[routes]]\nname = 'all'\nsplit = 'checkout'\n"));
     running.apply(start()).expect("a good plan");
@@ -389,7 +389,7 @@ fn a_cut_sends_every_request_where_the_aborted_table_will() {
         let of = |user: u32| {
             let asked = testing::ask("GET shop.test/").with("x-user", &user.to_string());
             let decided = decide(&table, &asked.view(), 1, &mut Entropy::new(u64::from(user)));
-            decided.expect("a route takes it").serving(&table).name.to_string()
+            decided.and_then(Decided::forwarded).expect("a route takes it").serving(&table).name.to_string()
         };
         (0..2_000).map(of).collect()
     };

@@ -3,7 +3,7 @@
 use super::*;
 use crate::change::{Change, Rejected};
 use crate::config::EndpointTable;
-use crate::decide::decide;
+use crate::decide::{Decided, decide};
 use crate::live::Applied;
 use crate::pick::Entropy;
 use crate::pool::State as Shown;
@@ -66,7 +66,8 @@ fn shown(running: &Running, pool: &str) -> Vec<Shown> {
 /// Whether a request of the route waits, and for which pool.
 fn waits(running: &Running) -> (bool, String) {
     let table = running.live.snapshot();
-    let decision = decide(&table, &ask("GET h/").view(), 0, &mut Entropy::new(1)).expect("a route");
+    let decided = decide(&table, &ask("GET h/").view(), 0, &mut Entropy::new(1));
+    let decision = decided.and_then(Decided::forwarded).expect("a route with a split");
     (decision.waits, decision.serving(&table).name.to_string())
 }
 

@@ -85,6 +85,10 @@ fn nowhere_to_go_is_told_too() {
     };
     let answer = json!({ "route": null, "key": null, "scores": {}, "endpoints": [], "rejected": [] });
     assert_eq!(shown(&answer), "GET http://shop/x\nroute  none takes it: 404\n");
+    let answer = json!({ "route": "old", "answer": { "status": 308, "location": "https://new/x" } });
+    assert_eq!(shown(&answer), "GET http://shop/x\nroute    old\nanswers  308 to https://new/x\n");
+    let answer = json!({ "route": "gone", "answer": { "status": 410, "location": null } });
+    assert_eq!(shown(&answer), "GET http://shop/x\nroute    gone\nanswers  410\n");
     let answer = json!({
         "route": "shop", "split": null, "key": null, "pool": "stable", "chosen": "canary",
         "reason": "fallback", "scores": {}, "endpoints": [], "endpoint": null, "rejected": [],

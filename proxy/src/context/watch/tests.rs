@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 use pingora_http::RequestHeader;
 use tidegate_core::compile::{Input, Reuse, compile};
 use tidegate_core::config::read::read;
-use tidegate_core::decide::decide;
+use tidegate_core::decide::{Decided, decide};
 use tidegate_core::guard::Counts;
 use tidegate_core::ledger::{Ledger, Spec};
 use tidegate_core::pick::Entropy;
@@ -73,7 +73,8 @@ fn admitted(table: &Arc<Snapshot>, headers: &HeaderMap) -> Context {
     head.insert_header("x-request-id", "id-1").expect("a header");
     let ids = Ids::of(&head, &mut Entropy::new(1));
     context.facts = Some(Facts { client, peer: client, trusted: false, clean_path: None, max_body: 0, ids });
-    let decision = decide(table, &view, 0, &mut context.entropy).expect("a route");
+    let decided = decide(table, &view, 0, &mut context.entropy);
+    let decision = decided.and_then(Decided::forwarded).expect("a route with a split");
     assert!(context.take(decision));
     context.watch(0);
     context

@@ -1,0 +1,74 @@
+//! A request's head as the upstream is to see it: its target, its Host, and the route's edits.
+//!
+//! Each try begins with the head that the client sent, so what is done here is done anew for each, and
+//! comes to the same. [`set_target`] is before Tidegate's own headers, [`finish`] after them: they tell
+//! the Host that came, and the route has the last word.
+
+use http::header::HOST;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::RequestHeader;
+
+use crate::context::Context;
+use crate::headers;
+
+/// Sends on the path that was matched, or what the route makes of it.
+pub(super) fn set_target(request: &mut RequestHeader, context: &Context) -> Result<()> {
+    let clean = context.facts.as_ref().and_then(|facts| facts.clean_path.as_deref());
+    let (Some(route), Some(taken)) = (context.route(), context.taken) else {
+        return put_path(request, clean);
+    };
+    let Some(new) = &route.rewrite.path else { return put_path(request, clean) };
+    let path = new.of(clean.unwrap_or(request.uri.path()), taken.prefix_bytes).into_owned();
+    put_path(request, Some(&path))
+}
+
+/// Puts the route's Host, and carries out its edits.
+pub(super) fn finish(request: &mut RequestHeader, context: &Context) -> Result<()> {
+    let Some(route) = context.route() else { return Ok(()) };
+    if let Some(host) = &route.rewrite.host {
+        request.insert_header(HOST, host.clone())?;
+    }
+    headers::edit_request(request, &route.request_headers)
+}
+
+/// Puts a path in place of the one that came, if it is another, in origin form.
+fn put_path(request: &mut RequestHeader, new_path: Option<&str>) -> Result<()> {
+    // What is neither a path nor `*` is a whole URL, in whatever case its scheme is written.
+    let is_absolute = !matches!(request.raw_path(), [b'/', ..] | b"*");
+    if !is_absolute && new_path.is_none() {
+        return Ok(());
+    }
+    let path = new_path.unwrap_or(request.uri.path());
+    let target = match request.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let uri = target
+        .parse()
+        .map_err(|e| Error::because(ErrorType::InternalError, "a path to send on is no target", e))?;
+    request.set_uri(uri);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_sent_on_in_origin_form() {
+        for (target, clean, sent) in [
+            ("/a?b=c", None, "/a?b=c"),
+            ("/x/../a?b=c", Some("/a"), "/a?b=c"),
+            ("*", None, "*"),
+            ("http://shop.test/a?b=c", None, "/a?b=c"),
+            ("HTTP://shop.test/a", None, "/a"),
+            ("https://shop.test", None, "/"),
+            ("http://shop.test?b=c", None, "/?b=c"),
+            ("http://shop.test/x/../a", Some("/a"), "/a"),
+        ] {
+            let mut request = RequestHeader::build("GET", target.as_bytes(), None).expect("a request");
+            put_path(&mut request, clean).expect("a target");
+            assert_eq!(String::from_utf8_lossy(request.raw_path()), sent, "{target}");
+        }
+    }
+}
