@@ -180,9 +180,17 @@ pub struct PoolCell {
     pub budget: crate::retry::Budget,
     /// Requests that wait while the pool is away.
     pub queue: crate::waiting::Queue,
+    /// Copies of requests that were meant for it.
+    pub copies: crate::mirror::Copies,
+    attachment: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl PoolCell {
+    /// What the data plane keeps with a pool, of a type that is its own business.
+    pub fn attachment(&self, make: impl FnOnce() -> Box<dyn Any + Send + Sync>) -> &(dyn Any + Send + Sync) {
+        self.attachment.get_or_init(make).as_ref()
+    }
+
     /// Requests in flight.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)

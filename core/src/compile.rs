@@ -62,7 +62,7 @@ fn compile_all(input: Input<'_>, previous: Option<&Snapshot>) -> Snapshot {
         .iter()
         .map(|d| Arc::new(split::compile(input, d, &pools, d.continued(&before))))
         .collect();
-    let routes: Arc<[Route]> = config.routes.iter().map(|r| route::compile(r, &defined)).collect();
+    let routes: Arc<[Route]> = config.routes.iter().map(|r| route::compile(r, &defined, &pools)).collect();
     let counted: AHashMap<&str, Counted<'_>> = previous.into_iter().flat_map(counted).collect();
     let split_of = |route: &Route| route.split().map(|id| &*splits[id as usize]);
     let tallies = routes.iter().map(|r| tallies(split_of(r), counted.get(&*r.name).copied())).collect();

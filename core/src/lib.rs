@@ -26,6 +26,7 @@ pub mod guard;
 pub mod health;
 pub mod ledger;
 pub mod live;
+pub mod mirror;
 pub mod pick;
 pub mod pool;
 pub mod pool_rollout;

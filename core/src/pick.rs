@@ -88,6 +88,16 @@ pub fn pick(pool: &Pool, wish: Wish, entropy: &mut Entropy) -> Option<usize> {
     pick_of(pool, Wish { avoid: None, ..wish }, entropy)
 }
 
+/// The place of the endpoint that takes a copy of a request; `None` when none is usable.
+///
+/// It is drawn by weight, whatever the pool's balance: a copy takes no turn and counts nowhere, so that
+/// requests are balanced as if there were no copies.
+pub fn pick_aside(pool: &Pool, now_ms: u64, entropy: &mut Entropy) -> Option<usize> {
+    [Usable::Yes, Usable::LastResort]
+        .into_iter()
+        .find_map(|wanted| at_random(pool, &|at| pool.usable(&pool.endpoints[at], now_ms) == wanted, entropy))
+}
+
 fn pick_of(pool: &Pool, wish: Wish, entropy: &mut Entropy) -> Option<usize> {
     // The last resort takes both: an endpoint that came up between the two looks is as good.
     [&[Usable::Yes][..], &[Usable::LastResort, Usable::Yes]].into_iter().find_map(|wanted| {

@@ -16,6 +16,7 @@ use crate::condition::{Conditions, PathTest};
 use crate::config;
 use crate::edit::Edits;
 use crate::ledger::{Ledger, Side};
+use crate::mirror::Mirror;
 use crate::pool::{Pool, PoolId};
 use crate::record::{Charges, Tally};
 use crate::retry;
@@ -86,6 +87,8 @@ pub struct Route {
     pub request_headers: Edits,
     /// Edits to everything that is answered.
     pub response_headers: Edits,
+    /// Pools that get copies of requests.
+    pub mirrors: Box<[Mirror]>,
     /// The whole exchange must be done within this.
     pub timeout: Option<Duration>,
     /// One try must be done within this.

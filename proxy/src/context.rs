@@ -24,6 +24,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::headers::Ids;
 use crate::listen::Exchange;
+use crate::mirror::Mirroring;
 
 pub(crate) use watch::CLIENT_GONE_CODE;
 
@@ -79,6 +80,8 @@ pub(crate) struct Context {
     /// The first failure of an upstream, which its pool is charged with.
     pub(crate) failure: Option<Failure>,
     pub(crate) body_bytes: u64,
+    /// The copy for other pools.
+    pub(crate) mirroring: Mirroring,
     /// Held while a rollout watches the request.
     ticket: Option<Ticket>,
     /// Since when it does.
@@ -131,6 +134,7 @@ impl Context {
             grpc_status: None,
             failure: None,
             body_bytes: 0,
+            mirroring: Mirroring::default(),
             ticket: None,
             watched_from: Instant::now(),
             was_cut_off: false,

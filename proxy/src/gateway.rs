@@ -35,6 +35,7 @@ use crate::entropy;
 use crate::failure::{self, Answer, Cause, classify, code_of, status_of};
 use crate::headers::{self, Origin};
 use crate::listen::Exchange;
+use crate::mirror::Mirror;
 use crate::shutdown::Drain;
 use crate::telemetry::AccessLog;
 use complain::Complaints;
@@ -44,12 +45,18 @@ pub(crate) struct Gateway {
     control: Arc<Control>,
     drain: Arc<Drain>,
     access: Arc<AccessLog>,
+    mirror: Mirror,
     complaints: Complaints,
 }
 
 impl Gateway {
-    pub(crate) fn new(control: Arc<Control>, drain: Arc<Drain>, access: Arc<AccessLog>) -> Self {
-        Self { control, drain, access, complaints: Complaints::default() }
+    pub(crate) fn new(
+        control: Arc<Control>,
+        drain: Arc<Drain>,
+        access: Arc<AccessLog>,
+        mirror: Mirror,
+    ) -> Self {
+        Self { control, drain, access, mirror, complaints: Complaints::default() }
     }
 
     fn now_ms(&self) -> u64 {
@@ -195,7 +202,7 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         body: &mut Option<Bytes>,
-        _: bool,
+        is_last: bool,
         context: &mut Context,
     ) -> Result<()> {
         let Some(facts) = &context.facts else { return Ok(()) };
@@ -205,6 +212,7 @@ impl ProxyHttp for Gateway {
                 Error::explain(ErrorType::HTTPStatus(413), "the request body is too large").into_down()
             );
         }
+        self.mirror.body(context, body.as_ref(), is_last);
         Ok(())
     }
 
@@ -241,7 +249,9 @@ impl ProxyHttp for Gateway {
         if let Some(header) = &context.snapshot.split(decision.split).pool_header {
             request.insert_header(header.clone(), &*decision.serving(&context.snapshot).name)?;
         }
-        rewrite::finish(request, context)
+        rewrite::finish(request, context)?;
+        self.mirror.begin(context, request, !session.as_mut().is_body_empty());
+        Ok(())
     }
 
     async fn upstream_response_filter(

@@ -14,6 +14,7 @@ mod failure;
 mod gateway;
 mod headers;
 mod listen;
+mod mirror;
 mod peer;
 mod probe;
 mod serve;

@@ -1,7 +1,7 @@
 //! The whole process: bind, start every part, wait for a signal, drain, end.
 //!
 //! The data plane has a runtime of its own, so that nothing the admin API does can take a worker's
-//! time; admin, checks, drains and the watcher share another.
+//! time; admin, checks, drains and the watcher share another, and copies of requests have a third.
 
 use std::io;
 use std::path::Path;
@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use crate::gateway::Gateway;
 use crate::listen;
+use crate::mirror::Mirror;
 use crate::shutdown::Drain;
 use crate::telemetry::{AccessLog, Sink, Telemetry};
 use crate::{drain, probe};
@@ -42,6 +43,7 @@ pub(crate) struct Running {
     listeners: Vec<Arc<ListenerCell>>,
     data: Runtime,
     background: Runtime,
+    mirror: Runtime,
     stop: watch::Sender<bool>,
 }
 
@@ -66,7 +68,9 @@ impl Running {
             .with_context(|| format!("cannot listen on the admin address {}", config.admin.address))?;
 
         let access = Arc::new(AccessLog::new(sink));
-        let gateway = Gateway::new(Arc::clone(&control), Arc::clone(&drain), Arc::clone(&access));
+        let mirror = runtime("tidegate-mirror", 1)?;
+        let copies = Mirror::new(Arc::clone(&control), mirror.handle().clone());
+        let gateway = Gateway::new(Arc::clone(&control), Arc::clone(&drain), Arc::clone(&access), copies);
         let settings = ServerConf {
             max_retries: MAX_TRIES,
             upstream_keepalive_pool_size: KEPT_CONNECTIONS,
@@ -100,7 +104,7 @@ impl Running {
         background.spawn(tidegate_admin::serve(Arc::clone(&control), admin, stopped()));
         control.process().set_listeners(listeners.clone());
         control.process().set_phase(Phase::Ready);
-        Ok(Self { control, drain, listeners, data, background, stop })
+        Ok(Self { control, drain, listeners, data, background, mirror, stop })
     }
 
     /// The listeners by name, with the addresses they are bound to.
@@ -132,6 +136,8 @@ impl Running {
         }
         self.stop.send_replace(true);
         self.data.shutdown_timeout(LAST_TASKS);
+        // Copies are not waited for.
+        self.mirror.shutdown_background();
         self.background.shutdown_timeout(LAST_TASKS);
         tracing::info!("stopped");
     }

@@ -36,6 +36,7 @@ mod late_connection;
 mod limits;
 mod listener_limits;
 mod metrics;
+mod mirror;
 mod nginx;
 mod pool_recreate;
 mod pool_rolling;

@@ -1,13 +1,17 @@
 //! Pools and endpoints: what is in flight, connected, tried and checked.
 
+use std::collections::BTreeSet;
+
 use tidegate_core::health::Status;
-use tidegate_core::pool::Pool;
+use tidegate_core::mirror::Outcome;
+use tidegate_core::pool::{Pool, PoolId};
 use tidegate_core::snapshot::Snapshot;
 
 use super::family::{Family, number};
 
 pub(super) fn families(snapshot: &Snapshot) -> Vec<Family> {
     let mut families = of_pools(snapshot);
+    families.push(copies(snapshot));
     families.extend(of_endpoints(snapshot));
     families
 }
@@ -36,6 +40,19 @@ fn of_pools(snapshot: &Snapshot) -> Vec<Family> {
         connections.add(&[("pool", name), ("state", "idle")], number(idle));
     }
     vec![in_flight, waiting, tunnels, attempts, connections]
+}
+
+/// Copies of requests, of pools that a route mirrors to.
+fn copies(snapshot: &Snapshot) -> Family {
+    let mut copies = Family::counter("tidegate_mirrored_total", "Copies of requests, by outcome.");
+    let pools: BTreeSet<PoolId> = snapshot.routes.iter().flat_map(|r| &r.mirrors).map(|m| m.pool).collect();
+    for pool in pools.into_iter().map(|id| snapshot.pool(id)) {
+        for outcome in Outcome::ALL {
+            let labels = [("pool", &*pool.name), ("outcome", outcome.as_str())];
+            copies.add(&labels, number(pool.cell.copies.count(outcome)));
+        }
+    }
+    copies
 }
 
 /// Connections in use and kept. A request in flight holds one, except while it waits to connect.

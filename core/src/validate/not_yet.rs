@@ -4,7 +4,7 @@
 //! its row.
 
 use super::{Problem, path};
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, Pool, Protocol};
 
 /// A problem for each key in use that has no effect in this version.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
@@ -34,8 +34,20 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         refuse(&rows, &path::key("splits", name), &mut found);
     }
     for (index, route) in config.routes.iter().enumerate() {
-        let rows = [("mirror", !route.mirror.is_empty())];
-        refuse(&rows, &path::index("routes", index), &mut found);
+        let at = path::key(&path::index("routes", index), "mirror");
+        let is_beyond = |pool: &Pool| {
+            let by_socket = pool.endpoints.iter().any(|one| one.address().starts_with("unix:"));
+            pool.tls.is_some() || pool.protocol == Protocol::H2 || by_socket
+        };
+        for (number, mirror) in route.mirror.iter().enumerate() {
+            if config.pools.get(&mirror.pool).is_some_and(is_beyond) {
+                found.push(problem(
+                    path::key(&path::index(&at, number), "pool"),
+                    "mirroring to a pool that speaks TLS or HTTP/2, or is behind a Unix socket",
+                    "mirror to a pool that speaks plain HTTP/1.1 over TCP",
+                ));
+            }
+        }
     }
     found
 }

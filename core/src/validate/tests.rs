@@ -1,5 +1,7 @@
 //! Problems of meaning, as tables: a snippet, and what is said about it.
 
+mod routes;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Problem, meaning, not_yet};
@@ -275,64 +277,6 @@ fn names_are_suggested() {
 }
 
 #[test]
-fn routes() {
-    let five = "`split`, `pool`, `weights`, `redirect`, `respond`";
-    table(&[
-        ("[[routes]]\nname = \"r\"", &format!("routes[0]: exactly one of {five} is required")),
-        (
-            "[[routes]]\nname = \"r\"\npool = \"a\"\nsplit = \"s\"",
-            &format!("routes[0]: exactly one of {five} is allowed, not `split` and `pool`"),
-        ),
-        (
-            "[[routes]]\nname = \"r\"\npool = \"a\"\n[[routes]]\nname = \"r\"\npool = \"a\"",
-            "routes[1].name: routes[0] has the name `r` already",
-        ),
-        (
-            "[[routes]]\nname = \"s\"\nweights = { a = 1 }",
-            "routes[0].name: a route with weights cannot share the name of split `s`",
-        ),
-        (
-            "[[routes]]\nname = \"r\"\nweights = { a = 0 }",
-            "routes[0].weights: the weights add up to 0 | give a pool a weight above 0",
-        ),
-    ]);
-    table(&[
-        (
-            "[[routes]]\nname = \"r\"\nredirect = { scheme = \"https\", status = 300 }",
-            "routes[0].redirect.status: 300 is not one of 301, 302, 303, 307, 308",
-        ),
-        (
-            "[[routes]]\nname = \"r\"\nredirect = { scheme = \"ftp\" }",
-            "routes[0].redirect.scheme: `ftp` is not one of http, https",
-        ),
-        (
-            "[[routes]]\nname = \"r\"\nredirect = {}",
-            "routes[0].redirect: leads back to where it started: one of `scheme`, `host`, `port`, `path` is required",
-        ),
-        (
-            "[[routes]]\nname = \"r\"\nredirect = { path = { full = \"/a<b\" } }",
-            "routes[0].redirect.path.full: must be written as it is sent, with percent-encoding",
-        ),
-        (
-            "[[routes]]\nname = \"r\"\nrespond = { status = 204, body = \"x\" }",
-            "routes[0].respond.body: an answer of status 204 has none",
-        ),
-        (
-            "[[routes]]\nname = \"r\"\nrespond = { status = 200 }\nrewrite = { host = \"x\" }",
-            "routes[0].rewrite: has no effect: the route answers by itself",
-        ),
-        (
-            "[[routes]]\nname = \"r\"\nredirect = { scheme = \"https\" }\ntimeout = \"1s\"",
-            "routes[0].timeout: has no effect: the route answers by itself",
-        ),
-        (
-            "[[routes]]\nname = \"r\"\nrespond = { status = 200 }\nresponse_headers = { remove = [\"Date\"] }",
-            "",
-        ),
-    ]);
-}
-
-#[test]
 fn conditions_and_edits() {
     route_table(&[
         (
@@ -470,7 +414,6 @@ fn what_is_not_supported_is_refused() {
         ("[pools.a]\nlimits = { queue = 1 }\n", "pools.a.limits"),
         ("[pools.a]\nslow_start = \"1s\"\n", "pools.a.slow_start"),
         ("[splits.s]\nweights = {}\nrescue = true\n", "splits.s.rescue"),
-        ("[[routes]]\nname = \"r\"\nmirror = [{ pool = \"a\" }]\n", "routes[0].mirror"),
     ] {
         let text = format!("[[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:8080\"\n{snippet}");
         let found = not_yet::problems(&config(&text));
@@ -480,6 +423,12 @@ fn what_is_not_supported_is_refused() {
     }
     let socket = config("[[listeners]]\nname = \"web\"\naddress = \"unix:/x\"\n");
     assert_eq!(not_yet::problems(&socket).len(), 1);
+    let mirror = config(
+        "[[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:1\"\n[pools.a]\nprotocol = \"h2\"\n[pools.b]\n\
+         [[routes]]\nname = \"r\"\npool = \"b\"\nmirror = [{ pool = \"b\" }, { pool = \"a\" }]\n",
+    );
+    let found = not_yet::problems(&mirror);
+    assert_eq!(found.iter().map(|p| &*p.path).collect::<Vec<_>>(), ["routes[0].mirror[1].pool"]);
     // What is refused as a whole is not criticised in its details.
     let dns = config(&format!("{BASE}[pools.c]\ndns = \"no port\"\n"));
     assert_eq!(super::validate(&dns).len(), 1);
