@@ -40,7 +40,8 @@ async fn run(program: &str, arguments: &[&str], input: Option<&Path>) -> String 
     }
     let output = within(PATIENCE, program, command.output()).await;
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}; `cargo xtask setup` installs it"));
-    let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let told =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {told}");
     told
 }
@@ -62,9 +63,22 @@ async fn curl_by_every_protocol() {
     ] {
         let ca = folder.path().join("ca.pem");
         let arguments = [
-            "--silent", "--show-error", "--noproxy", "*", protocol, "--resolve", &resolve, "--cacert",
-            ca.to_str().unwrap(), "--data-binary", &data, "--output", got.to_str().unwrap(), "--write-out",
-            "%{http_code} %{http_version}", url,
+            "--silent",
+            "--show-error",
+            "--noproxy",
+            "*",
+            protocol,
+            "--resolve",
+            &resolve,
+            "--cacert",
+            ca.to_str().unwrap(),
+            "--data-binary",
+            &data,
+            "--output",
+            got.to_str().unwrap(),
+            "--write-out",
+            "%{http_code} %{http_version}",
+            url,
         ];
         assert_eq!(run("curl", &arguments, None).await, format!("200 {version}"), "{protocol} {url}");
         assert_eq!(sum(&std::fs::read(&got).unwrap()), sum(&body), "{protocol} {url}");
@@ -87,7 +101,8 @@ async fn openssl_sees_what_it_should() {
     let address = tidegate.listener("tls").to_string();
     let (ca, request) = (folder.path().join("ca.pem"), folder.path().join("request"));
     std::fs::write(&request, "GET / HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n").unwrap();
-    let base = ["s_client", "-connect", &address, "-servername", "shop.test", "-CAfile", ca.to_str().unwrap()];
+    let base =
+        ["s_client", "-connect", &address, "-servername", "shop.test", "-CAfile", ca.to_str().unwrap()];
     for (version, name) in [("-tls1_3", "TLSv1.3"), ("-tls1_2", "TLSv1.2")] {
         let arguments = [&base[..], &[version, "-verify_return_error", "-ign_eof"]].concat();
         let told = run("openssl", &arguments, Some(&request)).await;

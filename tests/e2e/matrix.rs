@@ -56,7 +56,8 @@ async fn setting() -> Setting {
             protocol => (&secure, format!("{tls}\nprotocol = \"{protocol}\"")),
         };
         rest += &config::pool_at(pool, &[upstream.address], &keys);
-        rest += &format!("[[routes]]\nname = \"{pool}\"\nmatches = [{{ path = {{ exact = \"/{pool}\" }} }}]\n");
+        rest +=
+            &format!("[[routes]]\nname = \"{pool}\"\nmatches = [{{ path = {{ exact = \"/{pool}\" }} }}]\n");
         rest += &format!("pool = \"{pool}\"\n");
     }
     let tidegate = Tidegate::start_in(folder.path(), &config::with(&rest)).await;
@@ -95,7 +96,8 @@ where
     let request = Request::post(up_uri(down, up)).header("host", "shop.test").body(body).unwrap();
     match down {
         Down::Http1 | Down::Http1Tls => {
-            let (mut sender, driving) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+            let (mut sender, driving) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
             tokio::spawn(driving);
             sender.send_request(request).await.unwrap()
         }
