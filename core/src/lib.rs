@@ -23,6 +23,7 @@ pub mod edit;
 pub mod eject;
 pub mod event;
 pub mod guard;
+pub mod handover;
 pub mod health;
 pub mod ledger;
 pub mod live;
