@@ -15,11 +15,13 @@ mod gateway;
 mod headers;
 mod listen;
 mod mirror;
+mod notify;
 mod peer;
 mod probe;
 mod serve;
 mod shutdown;
 mod telemetry;
+mod upgrade;
 
 use std::process::ExitCode;
 
