@@ -38,6 +38,7 @@ pub(crate) fn show(table: Table<'_>, pool: &Pool) -> wire::Pool {
         endpoints: pool.endpoints.iter().map(|e| show_endpoint(pool, e, table.mono_ms)).collect(),
         leaving: leaving.collect(),
         in_flight,
+        waiting: pool.waiting(),
         source: if kept.is_some() { "api" } else { "file" },
         runtime: kept.map(wire::Runtime::of),
         dry_run: wire::DryRun::default(),

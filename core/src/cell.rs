@@ -11,7 +11,6 @@ use std::sync::atomic::{
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::eject::{Policy, Record};
@@ -19,7 +18,7 @@ use crate::health::{Health, Status, Thresholds};
 use crate::record::Attempts;
 
 /// The result of an endpoint's last active check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastCheck {
     /// Milliseconds since the Unix epoch.
     pub at_ms: u64,
@@ -27,17 +26,6 @@ pub struct LastCheck {
     pub ok: bool,
     /// What was seen: a status, or an error.
     pub detail: String,
-}
-
-/// What is known of an endpoint, for another process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Known {
-    /// What active checks say.
-    pub status: Status,
-    /// The last of them.
-    pub last_check: Option<LastCheck>,
-    /// How long it is still left out, in milliseconds.
-    pub ejected_ms: u64,
 }
 
 /// An endpoint's state.
@@ -146,26 +134,6 @@ impl EndpointCell {
         self.checks.lock().1.clone()
     }
 
-    /// What another process has to know of it.
-    pub fn known(&self, now_ms: u64) -> Known {
-        Known {
-            status: self.status(),
-            last_check: self.last_check(),
-            ejected_ms: self.ejected_until_ms.load(Relaxed).saturating_sub(now_ms),
-        }
-    }
-
-    /// Takes over what another process knew of it; of its checks only if they are the same as here.
-    pub fn take_over(&self, known: &Known, is_checked_alike: bool, now_ms: u64) {
-        if is_checked_alike {
-            *self.checks.lock() = (Health::new(known.status), known.last_check.clone());
-            self.status.store(known.status as u8, Relaxed);
-        }
-        if known.ejected_ms > 0 {
-            self.ejected_until_ms.store(now_ms.saturating_add(known.ejected_ms), Relaxed);
-        }
-    }
-
     /// Checks that passed and that failed.
     pub fn checks(&self) -> (u64, u64) {
         (self.checks_passed.load(Relaxed), self.checks_failed.load(Relaxed))
@@ -210,8 +178,14 @@ pub struct PoolCell {
     pub ejecting: Mutex<()>,
     /// Requests and retries of late.
     pub budget: crate::retry::Budget,
+    /// Connections to its endpoints.
+    connections: AtomicU32,
+    /// Requests that the pool's limits, or those of the process, refused.
+    pub overloaded: AtomicU64,
     /// Requests that wait while the pool is away.
     pub queue: crate::waiting::Queue,
+    /// Exchanges that the pool's limits let in, and those that wait for that.
+    pub gate: crate::gate::Gate,
     /// Copies of requests that were meant for it.
     pub copies: crate::mirror::Copies,
     attachment: OnceLock<Box<dyn Any + Send + Sync>>,
@@ -241,6 +215,22 @@ impl PoolCell {
     /// It is over.
     pub fn tunnel_closed(&self) {
         self.tunnels.fetch_sub(1, Relaxed);
+    }
+
+    /// Counts a connection to one of its endpoints, unless there are `most`; 0 = no limit.
+    pub fn connect(&self, most: u32) -> bool {
+        let room = |open: u32| (most == 0 || open < most).then_some(open + 1);
+        self.connections.fetch_update(Relaxed, Relaxed, room).is_ok()
+    }
+
+    /// One of them is closed.
+    pub fn disconnected(&self) {
+        self.connections.fetch_sub(1, Relaxed);
+    }
+
+    /// Connections that are counted.
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Relaxed)
     }
 }
 

@@ -4,11 +4,8 @@
 //! endpoint's cell. From unknown, one result decides, so that a pool is not without endpoints for
 //! the length of several checks.
 
-use serde::{Deserialize, Serialize};
-
 /// What active checks say of an endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Status {
     /// Not checked yet.

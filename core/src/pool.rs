@@ -7,6 +7,7 @@ use crate::address::Address;
 use crate::cell::{EndpointCell, PoolCell};
 use crate::config::{self, Balance, Protocol};
 use crate::eject::Policy;
+use crate::gate::Bounds;
 use crate::health::Status;
 use crate::pick::Turns;
 use crate::pool_rollout::PoolRollout;
@@ -32,6 +33,38 @@ pub struct Timeouts {
     pub tunnel_idle: Duration,
     /// Draining.
     pub drain: Duration,
+}
+
+/// How much a pool may be asked for at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Exchanges, and those that wait.
+    pub bounds: Bounds,
+    /// How long one may wait.
+    pub queue_timeout: Duration,
+    /// Connections to the endpoints; 0 = no limit.
+    pub max_connections: u32,
+}
+
+impl Limits {
+    /// Compiles what was written.
+    ///
+    /// In HTTP/1 each exchange needs a connection of its own, so a limit of connections is one of
+    /// exchanges as well, and those above it can wait in the queue (as for a server's `maxconn` in HAProxy).
+    pub fn compile(written: &config::Pool) -> Self {
+        let config::Limits { max_in_flight, max_connections, queue, queue_timeout } = written.limits;
+        let is_http1 = match written.protocol {
+            Protocol::Http1 => true,
+            Protocol::Auto => written.tls.is_none(),
+            Protocol::H2 => false,
+        };
+        let as_exchanges = if is_http1 { max_connections } else { 0 };
+        let most = match (max_in_flight, as_exchanges) {
+            (0, most) | (most, 0) => most,
+            (one, other) => one.min(other),
+        };
+        Self { bounds: Bounds { most, queue }, queue_timeout: queue_timeout.0, max_connections }
+    }
 }
 
 /// An endpoint in a pool.
@@ -81,6 +114,8 @@ pub struct Pool {
     pub health: Option<Arc<config::Health>>,
     /// Passive ejection.
     pub eject: Option<Policy>,
+    /// How much it may be asked for at once.
+    pub limits: Limits,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// What is spoken to the endpoints.
@@ -177,6 +212,11 @@ impl Pool {
     pub fn is_draining(&self) -> bool {
         let all = || !self.endpoints.is_empty() && self.endpoints.iter().all(|e| e.draining.is_some());
         self.draining.is_some() || all()
+    }
+
+    /// Requests that wait: for a place, or for the pool to come back.
+    pub fn waiting(&self) -> u32 {
+        self.cell.queue.length() + self.cell.gate.waiting()
     }
 
     /// Endpoints that are up and take requests.

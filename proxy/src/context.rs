@@ -8,12 +8,14 @@ mod watch;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use http::HeaderValue;
 use tidegate_core::address::Address;
 use tidegate_core::cell::{EndpointCell, InFlight};
 use tidegate_core::decide::{Decision, Taken};
+use tidegate_core::gate::Seat;
 use tidegate_core::ledger::Ticket;
 use tidegate_core::pick::{Entropy, Wish, pick};
 use tidegate_core::pool::Pool;
@@ -25,11 +27,17 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::headers::Ids;
 use crate::listen::Exchange;
 use crate::mirror::Mirroring;
+use crate::peer::InUse;
+
+use rescue::Rescue;
 
 pub(crate) use watch::CLIENT_GONE_CODE;
 
 /// The status counted and logged for a client that went away (nginx's).
 pub(crate) const CLIENT_GONE: u16 = 499;
+
+/// The error code of an answer that a limit of ours has led to.
+pub(crate) const OVERLOADED: &str = "overloaded";
 
 /// What is known of a request once its head has been looked at.
 #[derive(Debug)]
@@ -82,6 +90,8 @@ pub(crate) struct Context {
     pub(crate) body_bytes: u64,
     /// The copy for other pools.
     pub(crate) mirroring: Mirroring,
+    /// At the pool that serves, from when its limits have let the request in until all is over.
+    seat: Option<Seat>,
     /// Held while a rollout watches the request.
     ticket: Option<Ticket>,
     /// Since when it does.
@@ -102,6 +112,10 @@ pub(crate) struct Tries {
     pub(crate) stay: bool,
     /// No endpoint was to be had for the last try.
     pub(crate) found_none: bool,
+    /// The kept connection that the try was given had just been closed to make room for another.
+    pub(crate) gave_way: bool,
+    /// The connection of the current try, while it is used.
+    pub(crate) connection: Option<InUse>,
     endpoint: Option<usize>,
     in_flight: Option<InFlight>,
     /// The upstream's status, once its head is there.
@@ -135,6 +149,7 @@ impl Context {
             failure: None,
             body_bytes: 0,
             mirroring: Mirroring::default(),
+            seat: None,
             ticket: None,
             watched_from: Instant::now(),
             was_cut_off: false,
@@ -179,6 +194,34 @@ impl Context {
         self.tries.in_flight = self.count_in(place);
         self.tries.endpoint = Some(place);
         self.tries.in_flight.is_some()
+    }
+
+    /// Takes a seat at the pool that serves, if the request has none there; false when it has to wait for
+    /// one, or for the pool. From then on a rollout watches it; `now_ms` is on the monotonic clock.
+    pub(crate) fn enter(&mut self, now_ms: u64) -> bool {
+        // A route that answers by itself needs none.
+        let Some(decision) = self.decision else { return true };
+        let Some(pool) = self.pool().filter(|_| !decision.waits) else { return false };
+        let cell = Arc::clone(&pool.cell);
+        if !self.seat.as_ref().is_some_and(|seat| seat.is_of(&cell)) {
+            // That at another pool is free before one is asked for here.
+            self.seat = None;
+            self.seat = Seat::take(&cell);
+        }
+        if self.seat.is_some() && self.tries.count == 0 {
+            self.watch(now_ms);
+        }
+        self.seat.is_some()
+    }
+
+    /// Takes the seat that the request waited for.
+    pub(crate) fn take_seat(&mut self, seat: Seat) {
+        self.seat = Some(seat);
+    }
+
+    /// Lets go of the endpoint that was picked: the request waits, and is decided again after that.
+    pub(crate) fn step_back(&mut self) {
+        self.tries.in_flight = None;
     }
 
     /// Begins a try: the endpoint, with the request counted as in flight there.
@@ -227,6 +270,7 @@ impl Context {
     /// Ends the current try, if there is one; the endpoint, when the outcome says something of it.
     pub(crate) fn end_try(&mut self, outcome: Outcome) -> Option<Arc<EndpointCell>> {
         let in_flight = self.tries.in_flight.take()?;
+        self.tries.connection = None;
         self.pool()?.cell.attempts.add(outcome);
         if let Outcome::Failed(failure) = outcome {
             self.failure.get_or_insert(failure);

@@ -1,8 +1,8 @@
 //! pingora's callbacks, each a few lines that delegate.
 //!
 //! The order in which pingora calls them: `new_ctx`, `request_filter` (decide; answer what needs no
-//! upstream), then for each try `upstream_peer`, `upstream_request_filter`, `request_body_filter`*,
-//! `upstream_response_filter`, `response_filter`, and at its failure `fail_to_connect` or
+//! upstream), then for each try `upstream_peer`, `connected_to_upstream`, `upstream_request_filter`,
+//! `request_body_filter`*, `upstream_response_filter`, `response_filter`, and at its failure `fail_to_connect` or
 //! `error_while_proxy`, which say whether there is another; at the end `fail_to_proxy` (answer an
 //! error) and `logging`. Stage before: [`crate::listen`]; next: the upstream.
 
@@ -36,6 +36,7 @@ use crate::failure::{self, Answer, Cause, classify, code_of, status_of};
 use crate::headers::{self, Origin};
 use crate::listen::Exchange;
 use crate::mirror::Mirror;
+use crate::peer::{GaveWay, begin_use};
 use crate::shutdown::Drain;
 use crate::telemetry::AccessLog;
 use complain::Complaints;
@@ -152,8 +153,11 @@ impl ProxyHttp for Gateway {
         }
         upgrade::look(session, context);
         let mut admitted = admit::admit(self, session, context);
-        if admitted.is_ok() && hold::waits(context) {
+        if admitted.is_ok() && !context.enter(self.now_ms()) {
             admitted = hold::hold(self, session, context).await?;
+        }
+        if let (Ok(()), Some(pool)) = (&admitted, context.pool()) {
+            pool.cell.budget.request(context.arrived_ms);
         }
         match admitted.and_then(|()| own::answer(session, context)) {
             Ok(None) => Ok(false),
@@ -188,13 +192,17 @@ impl ProxyHttp for Gateway {
     async fn connected_to_upstream(
         &self,
         _: &mut Session,
-        _: bool,
+        was_kept: bool,
         _: &HttpPeer,
         _: RawFd,
-        _: Option<&Digest>,
+        digest: Option<&Digest>,
         context: &mut Context,
     ) -> Result<()> {
         context.first_turn = None;
+        context.tries.connection = begin_use(digest, was_kept).map_err(|GaveWay| {
+            context.tries.gave_way = true;
+            Error::explain(ErrorType::ConnectionClosed, "closed to make room for another").into_up()
+        })?;
         Ok(())
     }
 
@@ -243,8 +251,7 @@ impl ProxyHttp for Gateway {
         }
         headers::forward(request, origin, &facts.ids)?;
         headers::trailers(request, &session.req_header().headers)?;
-        if let Some(protocol) = context.upgrade.as_ref().filter(|_| request.version == http::Version::HTTP_11)
-        {
+        if let Some(protocol) = &context.upgrade {
             headers::upgrade(request, protocol)?;
         }
         if let Some(header) = &context.snapshot.split(decision.split).pool_header {
@@ -326,8 +333,8 @@ impl ProxyHttp for Gateway {
         mut error: Box<Error>,
     ) -> Box<Error> {
         context.first_turn = None;
-        if *error.etype() == ErrorType::InternalError {
-            // No descriptor or port was left on this side.
+        if matches!(error.etype(), ErrorType::InternalError | ErrorType::HTTPStatus(_)) {
+            // No descriptor or port was left on this side, or no connection that the pool may have.
             self.end_try(context, Outcome::Client);
             error.set_retry(false);
             return error;

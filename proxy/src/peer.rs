@@ -4,8 +4,13 @@
 //! exactly, and they can be closed when a drain's time is over. pingora's pool has no way to do
 //! either. For the latter a duplicate of each socket is kept beside it, so that shutting one down
 //! can never hit a descriptor that has meanwhile become another's.
+//!
+//! A pool's limit of connections counts kept ones, too, so that it is what the upstream sees. Where a
+//! connection is needed and there is no room, one that is kept and not used ([`uses`]) is closed for it,
+//! whichever endpoint it leads to: no request is refused for what nobody uses.
 
 mod unhurried;
+mod uses;
 
 use std::collections::HashMap;
 use std::io;
@@ -29,7 +34,7 @@ use pingora_core::{Error, ErrorType, Result};
 use socket2::{SockRef, Socket};
 use tidegate_admin::tls::PoolTrust;
 use tidegate_core::address::Address;
-use tidegate_core::cell::EndpointCell;
+use tidegate_core::cell::{EndpointCell, PoolCell};
 use tidegate_core::config::Protocol;
 use tidegate_core::pool::Pool;
 use tidegate_core::split::pool_hash;
@@ -40,6 +45,9 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 
 use unhurried::Unhurried;
+use uses::Uses;
+
+pub(crate) use uses::{GaveWay, InUse, begin_use};
 
 /// Streams on one connection to an endpoint, where it allows as many.
 const MAX_STREAMS: usize = 100;
@@ -71,7 +79,7 @@ impl Default for First {
 
 #[derive(Debug, Default)]
 struct Open {
-    sockets: HashMap<u64, Socket>,
+    sockets: HashMap<u64, (Socket, Arc<Uses>)>,
     /// All were closed at the end of a drain: one that is only then connected is late.
     closed: bool,
 }
@@ -116,11 +124,46 @@ pub(crate) fn close_connections(cell: &EndpointCell) -> usize {
     let Some(connections) = connections(cell) else { return 0 };
     let mut open = connections.open.lock();
     open.closed = true;
-    for socket in open.sockets.values() {
+    for (socket, _) in open.sockets.values() {
         // It may have been closed by the other side in the meantime.
         let _ = socket.shutdown(Shutdown::Both);
     }
     open.sockets.len()
+}
+
+/// Closes a connection to an endpoint that is kept and not used, if there is one.
+fn close_unused(cell: &EndpointCell) -> bool {
+    let Some(connections) = connections(cell) else { return false };
+    let open = connections.open.lock();
+    let Some((socket, _)) = open.sockets.values().find(|(_, uses)| uses.close_unused()) else { return false };
+    // Whoever keeps it sees that as the upstream's closing; it may have been closed by now.
+    let _ = socket.shutdown(Shutdown::Both);
+    true
+}
+
+/// Counts a connection that is being made among the pool's, until it counts itself.
+struct Room(Option<Arc<PoolCell>>);
+
+impl Room {
+    /// Takes one, if need be that of a connection that is not used; `None` when all are.
+    fn make(pool: &Pool) -> Option<Self> {
+        let cells = || pool.endpoints.iter().map(|endpoint| &endpoint.cell).chain(&pool.leaving);
+        while !pool.cell.connect(pool.limits.max_connections) {
+            if !cells().any(|cell| close_unused(cell)) {
+                return None;
+            }
+            pool.cell.disconnected();
+        }
+        Some(Self(Some(Arc::clone(&pool.cell))))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.0 {
+            pool.disconnected();
+        }
+    }
 }
 
 /// How long things may take with one try.
@@ -147,7 +190,7 @@ pub(crate) struct Terms<'a> {
 }
 
 /// The endpoint, for one try.
-pub(crate) fn peer(pool: &Pool, cell: &Arc<EndpointCell>, terms: Terms<'_>) -> Box<HttpPeer> {
+pub(crate) fn peer(pool: &Arc<Pool>, cell: &Arc<EndpointCell>, terms: Terms<'_>) -> Box<HttpPeer> {
     let Terms { place, trust, group, limits, upgrade } = terms;
     let (address, group) = identity(&place, group);
     let name = pool.tls.as_ref().map(|tls| tls.sni.clone());
@@ -181,8 +224,8 @@ pub(crate) fn peer(pool: &Pool, cell: &Arc<EndpointCell>, terms: Terms<'_>) -> B
         peer.group_key = !peer.group_key;
         options.idle_timeout = Some(Duration::ZERO);
     }
-    let (cell, timeout) = (Arc::clone(cell), limits.connect);
-    options.custom_l4 = Some(Arc::new(Connect { cell, place, timeout, unhurried: upgrade }));
+    let (pool, cell, timeout) = (Arc::clone(pool), Arc::clone(cell), limits.connect);
+    options.custom_l4 = Some(Arc::new(Connect { pool, cell, place, timeout, unhurried: upgrade }));
     // What an upgrade needs is put together by `headers`, for any protocol.
     options.http_upstream_request_policy.h1_upgrade =
         if upgrade { H1UpgradePolicy::Preserve } else { H1UpgradePolicy::Deny };
@@ -227,6 +270,7 @@ impl Files {
 
 #[derive(Debug)]
 struct Connect {
+    pool: Arc<Pool>,
     cell: Arc<EndpointCell>,
     place: Address,
     timeout: Duration,
@@ -234,23 +278,24 @@ struct Connect {
 }
 
 impl Connect {
-    async fn open(&self) -> io::Result<Stream> {
+    async fn open(&self, room: Room) -> io::Result<Stream> {
         Ok(match &self.place {
-            Address::Tcp(address) => self.in_view(TcpStream::connect(address).await?),
-            Address::Unix(path) => self.in_view(connect_unix(path).await?),
+            Address::Tcp(address) => self.in_view(room, TcpStream::connect(address).await?),
+            Address::Unix(path) => self.in_view(room, connect_unix(path).await?),
         })
     }
 
-    fn in_view<S>(&self, socket: S) -> Stream
+    fn in_view<S>(&self, room: Room, socket: S) -> Stream
     where
         S: AsFd + Into<Stream> + AsyncRead + AsyncWrite + Unpin + Send + Sync + std::fmt::Debug + 'static,
     {
-        let connection = Connection::register(&self.cell, &socket);
+        let connection = Connection::register(room, &self.cell, &socket);
         let mut stream = if self.unhurried {
             VirtualSocketStream::new(Box::new(Unhurried::new(socket))).into()
         } else {
             socket.into()
         };
+        uses::attach(&mut stream, &connection.uses);
         stream.tracer = Some(Tracer(Box::new(connection)));
         stream
     }
@@ -271,8 +316,12 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 #[async_trait]
 impl L4Connect for Connect {
     async fn connect(&self, _: &SocketAddr) -> Result<Stream> {
+        let Some(room) = Room::make(&self.pool) else {
+            let why = "all connections that the pool may have are in use";
+            return Error::e_explain(ErrorType::HTTPStatus(503), why);
+        };
         let address = &self.cell.address;
-        match tokio::time::timeout(self.timeout, self.open()).await {
+        match tokio::time::timeout(self.timeout, self.open(room)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(Error::because(kind_of(&error), format!("connecting to {address}"), error)),
             Err(error) => {
@@ -296,27 +345,30 @@ fn kind_of(error: &io::Error) -> ErrorType {
 /// A connection that is open; pingora says when it no longer is.
 #[derive(Clone, Debug)]
 struct Connection {
+    pool: Arc<PoolCell>,
     cell: Arc<EndpointCell>,
+    uses: Arc<Uses>,
     id: u64,
 }
 
 impl Connection {
-    fn register(cell: &Arc<EndpointCell>, socket: &impl AsFd) -> Self {
+    fn register(mut room: Room, cell: &Arc<EndpointCell>, socket: &impl AsFd) -> Self {
         cell.connected();
-        let mut id = 0;
+        let pool = room.0.take().expect("nothing else takes it");
+        let mut connection = Self { pool, cell: Arc::clone(cell), uses: Uses::first(), id: 0 };
         // Without descriptors to spare the connection serves all the same; only a drain's deadline
-        // cannot cut it.
+        // cannot cut it, nor another's need.
         if let (Some(connections), Ok(twin)) = (connections(cell), SockRef::from(socket).try_clone()) {
-            id = connections.next.fetch_add(1, Relaxed) + 1;
+            connection.id = connections.next.fetch_add(1, Relaxed) + 1;
             let mut open = connections.open.lock();
             open.closed &= cell.is_retired();
             if open.closed {
                 // It is closed as the others were; the request meets that as a reset.
                 let _ = twin.shutdown(Shutdown::Both);
             }
-            open.sockets.insert(id, twin);
+            open.sockets.insert(connection.id, (twin, Arc::clone(&connection.uses)));
         }
-        Self { cell: Arc::clone(cell), id }
+        connection
     }
 }
 
@@ -325,6 +377,10 @@ impl Tracing for Connection {
 
     fn on_disconnected(&self) {
         self.cell.disconnected();
+        // One that gave way has left its place to another.
+        if self.uses.close() {
+            self.pool.disconnected();
+        }
         if let Some(connections) = connections(&self.cell) {
             connections.open.lock().sockets.remove(&self.id);
         }

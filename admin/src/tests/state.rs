@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::harness::{Admin, config};
 use crate::clock::Clock;
-use crate::{Control, Options, Prepared, StartError};
+use crate::{Control, Options, StartError};
 
 const WEIGHTS: &str = "/v1/splits/checkout/weights";
 

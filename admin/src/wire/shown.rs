@@ -154,6 +154,8 @@ pub struct Pool {
     pub leaving: Vec<Leaving>,
     /// Requests in flight.
     pub in_flight: u32,
+    /// Requests that wait for a place, or for the pool to come back.
+    pub waiting: u32,
     /// Where its endpoints come from: `file` or `api`.
     pub source: &'static str,
     /// The runtime change of its endpoints that holds over the file.

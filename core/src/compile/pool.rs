@@ -10,9 +10,10 @@ use crate::address::Address;
 use crate::cell::EndpointCell;
 use crate::config::{self, Initial};
 use crate::eject::Policy;
+use crate::gate;
 use crate::health::Status;
 use crate::pick::Turns;
-use crate::pool::{Endpoint, Pool, Timeouts};
+use crate::pool::{Endpoint, Limits, Pool, Timeouts};
 use crate::pool_rollout::Stage;
 use crate::snapshot::{Key, Snapshot};
 use crate::split::pool_hash;
@@ -51,6 +52,7 @@ pub(super) fn compile(input: Input<'_>, name: &str, previous: Option<&Snapshot>)
         hash_key: written.hash_key.as_ref().map(|keys| keys.iter().map(Key::compile).collect()),
         health: written.health.clone().map(Arc::new),
         eject: written.eject.as_ref().map(Policy::compile),
+        limits: Limits::compile(written),
         timeouts: timeouts(written),
         protocol: written.protocol,
         tls: written.tls.clone(),
@@ -117,10 +119,11 @@ pub(super) fn welcome(after: &Pool) {
     taken_in.for_each(|endpoint| endpoint.cell.set_retired(false));
 }
 
-/// Tells endpoints that the table now in force gives no more requests, and forgets the results of a
-/// check that asks something else now. Not done while compiling, since a table that is compiled may
-/// never be published.
+/// Tells endpoints that the table now in force gives no more requests, puts the pool's limits in force,
+/// and forgets the results of a check that asks something else now. Not done while compiling, since a
+/// table that is compiled may never be published.
 pub(super) fn settle(before: Option<&Arc<Pool>>, after: &Pool) {
+    gate::set_bounds(&after.cell, after.limits.bounds);
     let draining = after.endpoints.iter().filter(|e| e.draining.is_some() || after.draining.is_some());
     draining.map(|e| &e.cell).chain(&after.leaving).for_each(|cell| cell.set_retired(true));
     let awaited = |pool: &Pool, address: &Address| {
@@ -134,10 +137,12 @@ pub(super) fn settle(before: Option<&Arc<Pool>>, after: &Pool) {
     // What was found of what ran there before says nothing of what runs there now.
     let cells = after.endpoints.iter().map(|e| &e.cell);
     cells.filter(replaced).for_each(|cell| cell.forget_checks(Status::Unknown));
-    if before.is_some_and(|before| !asks_the_same(before.health.as_deref(), after.health.as_deref())) {
+    if before.is_some_and(|before| question(before) != question(after)) {
         for endpoint in &after.endpoints {
             endpoint.cell.forget_checks(initial(after.health.as_deref()));
         }
+    }
+    if before.is_none() {
     }
 }
 
@@ -146,14 +151,10 @@ pub(super) fn retire_all(pool: &Pool) {
     pool.endpoints.iter().for_each(|endpoint| endpoint.cell.set_retired(true));
 }
 
-/// Whether two pools' checks ask the same. How often, how patiently and until when may change, and what
-/// is known still holds.
-pub(crate) fn asks_the_same(before: Option<&config::Health>, after: Option<&config::Health>) -> bool {
-    question(before) == question(after)
-}
-
-fn question(health: Option<&config::Health>) -> Option<impl PartialEq> {
-    let config::Health { path, tcp, grpc, status, port, host, headers, .. } = health?.clone();
+/// What a pool's checks ask. How often, how patiently and until when may change, and what is known
+/// still holds.
+fn question(pool: &Pool) -> Option<impl PartialEq> {
+    let config::Health { path, tcp, grpc, status, port, host, headers, .. } = pool.health.as_deref()?.clone();
     Some((path, tcp, grpc, status, port, host, headers))
 }
 
@@ -188,6 +189,7 @@ fn is_same(a: &Pool, b: &Pool) -> bool {
     shape(a) == shape(b)
         && keys(a) == keys(b)
         && revision(a) == revision(b)
-        && (a.draining, a.balance, &a.health, &a.eject, a.timeouts, a.protocol, &a.tls)
-            == (b.draining, b.balance, &b.health, &b.eject, b.timeouts, b.protocol, &b.tls)
+        && numbers(a) == numbers(b)
+        && (a.draining, a.balance, &a.health, &a.eject, a.protocol, &a.tls)
+            == (b.draining, b.balance, &b.health, &b.eject, b.protocol, &b.tls)
 }

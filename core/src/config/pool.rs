@@ -36,10 +36,11 @@ pub struct Pool {
     /// Passive ejection of endpoints that fail. Absent = off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eject: Option<Eject>,
-    /// Percent of usable endpoints under which health is ignored; 0 = never.
+    /// Health and ejections are ignored while fewer percent of the endpoints that do not drain are usable;
+    /// 0 = never.
     #[schemars(range(max = 100))]
     pub panic_threshold: u8,
-    /// Caps; a request above them gets 503.
+    /// Caps; a request above them waits in the queue, or gets 503.
     pub limits: Limits,
     /// How long connecting to an endpoint may take.
     pub connect_timeout: Span,
@@ -53,7 +54,8 @@ pub struct Pool {
     pub tunnel_idle_timeout: Span,
     /// How long requests in flight may go on once an endpoint drains.
     pub drain_timeout: Span,
-    /// How long an endpoint that has come up takes to reach its full weight. 0 = at once.
+    /// How long an endpoint takes to reach its full weight that has come up, was added, or no longer drains;
+    /// it begins with a tenth. 0 = at once.
     pub slow_start: Span,
     /// A rollout that replaces what runs behind this pool.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -279,12 +281,13 @@ impl Default for Eject {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Requests in flight.
+    /// Requests in flight, each until its answer is complete.
     pub max_in_flight: u32,
-    /// Connections to the endpoints.
+    /// Connections to the endpoints, kept ones included: one that is kept is closed where another is needed.
+    /// Over HTTP/1 also a cap on requests in flight, as each needs a connection.
     pub max_connections: u32,
-    /// Requests that may wait for a place.
+    /// Requests that may wait, first come first served, when `max_in_flight` are in flight; 0 = none does, 503.
     pub queue: u32,
-    /// How long a request may wait.
+    /// How long a request may wait, then 503.
     pub queue_timeout: Span,
 }

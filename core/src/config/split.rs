@@ -34,7 +34,8 @@ pub struct Split {
     /// Default: the pool with the largest weight, each of them if several share it; `[]` = none, 503.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Vec<String>>,
-    /// Retry a failed idempotent request once on the fallback pool.
+    /// Send a request that may be repeated, and has failed for good by `connect`, `reset`, `timeout` or
+    /// `5xx`, once more to the first pool of `fallback` that is usable. The pool that failed is charged.
     #[serde(default)]
     pub rescue: bool,
     /// Tell the upstream the pool in this header. Absent = not told, but in `x-tidegate-pool` during an A/B test.

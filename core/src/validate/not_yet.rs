@@ -4,7 +4,7 @@
 //! its row.
 
 use super::{Problem, path};
-use crate::config::{Config, Limits, Pool, Protocol};
+use crate::config::{Config, Pool, Protocol};
 
 /// A problem for each key in use that has no effect in this version.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
@@ -29,10 +29,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         let at = path::key("pools", name);
         refuse(&rows, &at, &mut found);
     }
-    for (name, split) in &config.splits {
         let rows = [("rescue", split.rescue)];
-        refuse(&rows, &path::key("splits", name), &mut found);
-    }
     for (index, route) in config.routes.iter().enumerate() {
         let at = path::key(&path::index("routes", index), "mirror");
         let is_beyond = |pool: &Pool| {

@@ -7,6 +7,7 @@ use super::status::StatusSet;
 use super::{address, condition, path, rollout, text};
 use crate::address::Address;
 use crate::config::{Balance, Eject, Endpoint, Health, Pool, Protocol};
+use crate::pool::Limits;
 use crate::units::MAX_WEIGHT;
 
 pub(super) fn check(name: &str, pool: &Pool, findings: &mut Findings) {
@@ -48,11 +49,12 @@ pub(super) fn check(name: &str, pool: &Pool, findings: &mut Findings) {
     if let Some(eject) = &pool.eject {
         check_eject(eject, &path::key(&at, "eject"), findings);
     }
-    if pool.limits.queue > 0 && pool.limits.queue_timeout.limit().is_none() {
+    check_limits(pool, &path::key(&at, "limits"), findings);
+    if pool.panic_threshold > 0 && pool.health.is_none() && pool.eject.is_none() {
         findings.hinted(
-            path::key(&at, "limits"),
-            "a `queue` without a `queue_timeout` holds nothing",
-            "set queue_timeout, such as \"1s\"",
+            path::key(&at, "panic_threshold"),
+            "is used only with `health` or `eject`: nothing else makes an endpoint unusable",
+            "set one of them, or remove panic_threshold",
         );
     }
     if let Some(plan) = &pool.rollout {
@@ -155,6 +157,27 @@ fn check_health(health: &Health, at: &str, findings: &mut Findings) {
         let at = path::key(&path::key(at, "headers"), name);
         condition::header_name(name, &at, findings);
         condition::header_value(value, &at, findings);
+    }
+}
+
+fn check_limits(pool: &Pool, at: &str, findings: &mut Findings) {
+    let limits = &pool.limits;
+    if limits.queue == 0 {
+        return;
+    }
+    if limits.queue_timeout.limit().is_none() {
+        findings.hinted(
+            at,
+            "a `queue` without a `queue_timeout` holds nothing",
+            "set queue_timeout, such as \"1s\"",
+        );
+    }
+    if Limits::compile(pool).bounds.most == 0 {
+        findings.hinted(
+            at,
+            "a `queue` without a limit of requests in flight is never used",
+            "set max_in_flight, or with HTTP/1 max_connections",
+        );
     }
 }
 

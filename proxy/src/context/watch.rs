@@ -43,6 +43,17 @@ impl Context {
         }
     }
 
+    /// Tells the rollout of a request that a limit of ours refuses before it has watched it.
+    pub(crate) fn exclude(&self) {
+        let Some(decision) = self.decision else { return };
+        if let Some(watch) = &self.snapshot.split(decision.split).watch
+            && watch.side(decision.chosen).is_some()
+            && self.tries.count == 0
+        {
+            watch.ledger.excluded_unbegun(Excluded::OwnLimit);
+        }
+    }
+
     /// Tells the rollout how the request ended. Time that it spent waiting for a pool to come back is
     /// none that the pool took.
     pub(super) fn end_watch(&mut self) {

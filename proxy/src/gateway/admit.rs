@@ -65,11 +65,7 @@ pub(super) fn admit(gateway: &Gateway, session: &mut Session, context: &mut Cont
     context.arrived_ms = gateway.now_ms();
     context.undecided = context.entropy;
     gateway.control.live().recent().offer(&view, context.arrived_ms);
-    settle(gateway, &view, context)?;
-    if let Some(pool) = context.pool() {
-        pool.cell.budget.request(context.arrived_ms);
-    }
-    Ok(())
+    settle(gateway, &view, context)
 }
 
 /// Whether a listener that minds was asked for another name in the TLS handshake (RFC 9110, 7.4).
@@ -93,16 +89,13 @@ pub(super) fn admit_again(
     let host = host(head);
     let view = RequestView {
         method: &head.method,
-        host: &host,
+        host,
         path: facts.clean_path.as_deref().unwrap_or(head.uri.path()),
         query: head.uri.query(),
         headers: &head.headers,
         client: facts.client,
         trusted: facts.trusted,
-    };
-    let settled = settle(gateway, &view, context);
-    context.facts = Some(facts);
-    settled
+    }
 }
 
 /// Takes a decision: with an endpoint, in which the request is counted, or with a pool to wait for; or
@@ -123,9 +116,6 @@ fn settle(gateway: &Gateway, view: &RequestView<'_>, context: &mut Context) -> R
         // A change retired the endpoint this very moment; the table that did so knows another.
         context.snapshot = gateway.control.live().snapshot();
     };
-    if !decision.waits && context.tries.count == 0 {
-        context.watch(now_ms);
-    }
     if let Some(timeout) = context.route().and_then(|r| r.timeout) {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let deadline_ms = context.arrived_ms.saturating_add(timeout_ms);
@@ -138,6 +128,9 @@ fn settle(gateway: &Gateway, view: &RequestView<'_>, context: &mut Context) -> R
         context.failure = failed.then_some(Failure::NoEndpoint);
     }
     if none {
+        if context.tries.count == 0 {
+            context.watch(now_ms);
+        }
         return Err(refuse(503, "no_endpoint", "no endpoint can take this request at the moment"));
     }
     Ok(())

@@ -7,7 +7,6 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, RetryType};
 use pingora_proxy::Session;
 use tidegate_core::cell::EndpointCell;
-use tidegate_core::config::Protocol;
 use tidegate_core::record::{Failure, Outcome};
 
 use super::{Gateway, cause};
@@ -40,8 +39,7 @@ pub(super) fn peer(gateway: &Gateway, context: &mut Context, cell: &Arc<Endpoint
     // while the upstream takes no more of a body.
     let left_ms = context.deadline_ms.map(|at| at.saturating_sub(context.tries.began_ms));
     let left = left_ms.map_or(Duration::MAX, Duration::from_millis);
-    // HTTP/2 has no upgrades: there the request goes without, and is answered as any other.
-    let upgrade = context.upgrade.is_some() && pool.protocol != Protocol::H2;
+    let upgrade = context.upgrade.is_some();
     let limits = Limits {
         connect: pool.timeouts.connect.min(try_timeout).min(left),
         // Until it is answered, the client's side keeps the time of an upgrade.
@@ -84,7 +82,7 @@ pub(super) fn may_retry(
 }
 
 /// Whether the request can be sent once more without harm and in full.
-fn can_repeat(session: &Session, nothing_sent: bool) -> bool {
+pub(super) fn can_repeat(session: &Session, nothing_sent: bool) -> bool {
     let unanswered = session.response_written().is_none_or(|head| head.status.is_informational());
     let safe = nothing_sent || session.req_header().method.is_idempotent();
     unanswered && safe && !session.as_ref().retry_buffer_truncated()
@@ -106,6 +104,12 @@ pub(super) fn after_failure(
     // (RFC 9113, 6.8 and 8.7).
     let untouched = *error.etype() == ErrorType::H2Error && matches!(error.retry, RetryType::Decided(true));
     error.set_retry(false);
+    if std::mem::take(&mut context.tries.gave_way) {
+        // Nothing has been sent.
+        context.tries.stay = true;
+        gateway.end_try(context, Outcome::Client);
+        return error.set_retry(true);
+    }
     let Cause::Upstream(failure, _) = cause(error, context) else { return };
     let broke = failure == Failure::Reset && *error.etype() != ErrorType::H2Error;
     let is_stale = (untouched || (reused && broke)) && !context.tries.repeated_stale;
