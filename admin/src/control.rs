@@ -313,8 +313,8 @@ impl Control {
         }
         let control = Arc::clone(self);
         blocking(move || {
-            let mut keeper = control.keeper.lock();
-            if !control.is_handing_over() && keeper.catch_up(control.clock, || control.live.view()) {
+            let mut store = control.store.lock();
+            if store.as_mut().is_some_and(|store| store.catch_up(control.clock.mono_ms())) {
                 tracing::info!("what could not be written to the state folder before has been written now");
             }
         })

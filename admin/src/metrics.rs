@@ -35,7 +35,7 @@ pub(crate) async fn metrics(
 fn render(control: &Control) -> Result<String, prometheus::Error> {
     let snapshot = control.live().snapshot();
     let mut families = traffic::families(&snapshot);
-    families.extend(upstream::families(&snapshot));
+    families.extend(upstream::families(&snapshot, control.clock().mono_ms()));
     families.extend(rollout::families(control, &snapshot));
     families.extend(of_process(control, snapshot.generation));
     let mut families: Vec<MetricFamily> = families.into_iter().filter_map(Family::build).collect();

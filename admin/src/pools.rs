@@ -7,6 +7,7 @@ use tidegate_core::address::Address;
 use tidegate_core::change::Change;
 use tidegate_core::live::Applied;
 use tidegate_core::pool::{Endpoint, Pool};
+use tidegate_core::warming::FULL;
 
 use crate::body::Input;
 use crate::call::{At, Call, Table, check_ttl, tagged};
@@ -35,6 +36,7 @@ pub(crate) fn show(table: Table<'_>, pool: &Pool) -> wire::Pool {
         name: pool.name.to_string(),
         generation: pool.generation,
         state,
+        panic: pool.panics(table.mono_ms),
         endpoints: pool.endpoints.iter().map(|e| show_endpoint(pool, e, table.mono_ms)).collect(),
         leaving: leaving.collect(),
         in_flight,
@@ -51,9 +53,11 @@ fn show_endpoint(pool: &Pool, endpoint: &Endpoint, mono_ms: u64) -> wire::Endpoi
         ok: check.ok,
         detail: check.detail,
     });
+    let part = pool.part(&endpoint.cell, mono_ms);
     wire::Endpoint {
         address: endpoint.address().to_string(),
         weight: endpoint.weight,
+        warming: (part < FULL).then(|| f64::from(part) / f64::from(FULL)),
         state: pool.state(endpoint, mono_ms).as_str(),
         in_flight: endpoint.cell.in_flight(),
         connections: endpoint.cell.connections(),

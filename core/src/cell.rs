@@ -45,6 +45,10 @@ pub struct EndpointCell {
     /// End of the ejection, on the monotonic clock; 0 = not ejected.
     ejected_until_ms: AtomicU64,
     ejections: Mutex<Record>,
+    /// It was there before anything was found out about it; see [`Self::expect_up`].
+    is_first: AtomicBool,
+    /// When it came up, on the monotonic clock; 0 = it was up from the start.
+    up_since_ms: AtomicU64,
     attachment: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
@@ -63,6 +67,8 @@ impl EndpointCell {
             failures_in_a_row: AtomicU32::new(0),
             ejected_until_ms: AtomicU64::new(0),
             ejections: Mutex::new(Record::default()),
+            is_first: AtomicBool::new(false),
+            up_since_ms: AtomicU64::new(0),
             attachment: OnceLock::new(),
         }
     }
@@ -111,6 +117,29 @@ impl EndpointCell {
         }
     }
 
+    /// When it came up, on the monotonic clock, and so began to warm up; 0 = it was up from the start.
+    pub fn up_since_ms(&self) -> u64 {
+        self.up_since_ms.load(Relaxed)
+    }
+
+    /// Checks say that it is up and was not before: it begins to warm up.
+    pub fn came_up(&self, now_ms: u64) {
+        if !self.is_first.swap(false, Relaxed) {
+            self.warm_up(now_ms);
+        }
+    }
+
+    /// It begins to warm up, whatever was known of it.
+    pub(crate) fn warm_up(&self, now_ms: u64) {
+        self.up_since_ms.store(now_ms, Relaxed);
+    }
+
+    /// That it is up, if this is found out next, says how it is and not that it came up: so with all that
+    /// is there when the process begins, and when a check asks something else.
+    pub(crate) fn expect_up(&self) {
+        self.is_first.store(true, Relaxed);
+    }
+
     /// Takes a check's result; the old and the new status when it changed.
     pub fn checked(&self, check: LastCheck, thresholds: Thresholds) -> Option<(Status, Status)> {
         if check.ok { &self.checks_passed } else { &self.checks_failed }.fetch_add(1, Relaxed);
@@ -119,6 +148,9 @@ impl EndpointCell {
         checks.0 = checks.0.step(check.ok, thresholds);
         checks.1 = Some(check);
         let after = checks.0.status;
+        if after != Status::Up {
+            self.is_first.store(false, Relaxed);
+        }
         self.status.store(after as u8, Relaxed);
         (before != after).then_some((before, after))
     }

@@ -23,8 +23,6 @@ use crate::state::State;
 use crate::units::Generation;
 use crate::validate::Valid;
 
-pub(crate) use pool::asks_the_same;
-
 /// What a table is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
@@ -153,8 +151,9 @@ fn tallies(split: Option<&Split>, counted: Option<Counted<'_>>) -> Arc<[Arc<Tall
 }
 
 /// Does what must be done to the cells before a table is in force: whoever reads it may use them.
-pub(crate) fn prepare(before: &Snapshot, next: &Snapshot) {
-    changed_pools(Some(before), next).for_each(|(_, after)| pool::welcome(after));
+pub(crate) fn prepare(before: &Snapshot, next: &Snapshot, now_ms: u64) {
+    changed_pools(Some(before), next)
+        .for_each(|(before, after)| pool::welcome(before.map(Arc::as_ref), after, now_ms));
 }
 
 /// Does what a table that is now in force asks of the cells that it shares with the one before.

@@ -47,3 +47,4 @@ mod testing;
 pub mod units;
 pub mod validate;
 pub mod waiting;
+pub mod warming;

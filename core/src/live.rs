@@ -189,7 +189,7 @@ impl Live {
             Err(error) if !next.is_urgent => return Err(Rejected::NotDurable(error)),
             written => applied.unsaved = written.err(),
         }
-        self.publish(&applied);
+        self.publish(&applied, now);
         desired.config = next.config;
         desired.state = record.state;
         desired.remember(Arc::clone(&applied.entry));
@@ -198,8 +198,8 @@ impl Live {
         Ok(applied)
     }
 
-    fn publish(&self, applied: &Applied) {
-        prepare(&applied.previous, &applied.snapshot);
+    fn publish(&self, applied: &Applied, now: Now) {
+        prepare(&applied.previous, &applied.snapshot, now.mono_ms);
         self.published.store(Arc::clone(&applied.snapshot));
         settle(Some(&applied.previous), &applied.snapshot);
     }

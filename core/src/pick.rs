@@ -1,9 +1,12 @@
 //! Pool to endpoint. Pure but for reading cells: entropy and time are arguments.
 //!
-//! A pick prefers endpoints that are up; those not checked yet are used only while there is none.
-//! A retry passes the endpoint it comes from, which is then taken only as a last resort. Stage
-//! before: [`crate::split`]; next: the proxy connects.
+//! A pick prefers endpoints that are up; those not checked yet are used only while there is none. In a
+//! pool that panics all are as good, but for those that drain. A retry passes the endpoint it comes
+//! from, which is then taken only as a last resort. Weights are taken in thousandths, so that an
+//! endpoint that warms up can have a part of its own. Stage before: [`crate::split`]; next: the proxy
+//! connects.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use ahash::AHashMap;
@@ -12,6 +15,7 @@ use parking_lot::Mutex;
 use crate::config::Balance;
 use crate::pool::{Endpoint, Pool, Usable};
 use crate::split::{mix, score};
+use crate::warming::FULL;
 
 /// An endpoint takes at most this many times its part of the pool's load, when balanced by hash
 /// (Mirrokni, Thorup, Zadimoghaddam: consistent hashing with bounded loads), in percent.
@@ -66,7 +70,7 @@ impl Turns {
         if shape(&before.endpoints) == shape(endpoints) {
             return Arc::clone(&before.turns);
         }
-        let total: i64 = endpoints.iter().map(|e| i64::from(e.weight)).sum();
+        let total: i64 = endpoints.iter().map(|e| i64::from(e.weight) * i64::from(FULL)).sum();
         let credits = before.turns.0.lock();
         let known: AHashMap<_, _> =
             before.endpoints.iter().zip(credits.iter()).map(|(e, credit)| (e.address(), *credit)).collect();
@@ -93,104 +97,136 @@ pub fn pick(pool: &Pool, wish: Wish, entropy: &mut Entropy) -> Option<usize> {
 /// It is drawn by weight, whatever the pool's balance: a copy takes no turn and counts nowhere, so that
 /// requests are balanced as if there were no copies.
 pub fn pick_aside(pool: &Pool, now_ms: u64, entropy: &mut Entropy) -> Option<usize> {
-    [Usable::Yes, Usable::LastResort]
-        .into_iter()
-        .find_map(|wanted| at_random(pool, &|at| pool.usable(&pool.endpoints[at], now_ms) == wanted, entropy))
+    [Usable::Yes, Usable::LastResort].into_iter().find_map(|wanted| {
+        let fits = |at: usize| pool.usable(&pool.endpoints[at], now_ms) == wanted;
+        Choice { pool, fits: &fits, now_ms }.at_random(&fits, entropy)
+    })
 }
 
 fn pick_of(pool: &Pool, wish: Wish, entropy: &mut Entropy) -> Option<usize> {
+    // Looked at only once an endpoint is met that is not up, for it means a look at all of them.
+    let panics = OnceCell::new();
+    let panics = || *panics.get_or_init(|| pool.panics(wish.now_ms));
     // The last resort takes both: an endpoint that came up between the two looks is as good.
     [&[Usable::Yes][..], &[Usable::LastResort, Usable::Yes]].into_iter().find_map(|wanted| {
         let fits = |at: usize| {
-            Some(at) != wish.avoid && wanted.contains(&pool.usable(&pool.endpoints[at], wish.now_ms))
+            let endpoint = &pool.endpoints[at];
+            let is_wanted = || wanted.contains(&pool.usable(endpoint, wish.now_ms));
+            Some(at) != wish.avoid && (is_wanted() || !pool.drains(endpoint) && panics())
         };
+        let choice = Choice { pool, fits: &fits, now_ms: wish.now_ms };
         match (pool.balance, wish.hash) {
-            (Balance::LeastRequest, _) => least_request(pool, &fits, entropy),
-            (Balance::RoundRobin, _) => round_robin(pool, &fits),
-            (Balance::Hash, Some(hash)) => by_hash(pool, &fits, hash),
-            (Balance::Random | Balance::Hash, _) => at_random(pool, &fits, entropy),
+            (Balance::LeastRequest, _) => choice.least_request(entropy),
+            (Balance::RoundRobin, _) => choice.round_robin(),
+            (Balance::Hash, Some(hash)) => choice.by_hash(hash),
+            (Balance::Random | Balance::Hash, _) => choice.at_random(&fits, entropy),
         }
     })
 }
 
-/// Of two drawn by weight, the one with fewer requests in flight for its weight; else the first, so
-/// that weights are met while little is in flight.
-fn least_request(pool: &Pool, fits: &impl Fn(usize) -> bool, entropy: &mut Entropy) -> Option<usize> {
-    let first = at_random(pool, fits, entropy)?;
-    if pool.endpoints.len() == 1 {
-        return Some(first);
-    }
-    let second = at_random(pool, &|at| at != first && fits(at), entropy).unwrap_or(first);
-    let load = |at: usize| {
-        let endpoint = &pool.endpoints[at];
-        f64::from(endpoint.cell.in_flight()) / f64::from(endpoint.weight)
-    };
-    Some(if load(second) < load(first) { second } else { first })
+/// What is chosen from: the endpoints of a pool that fit, each with its weight of this moment.
+struct Choice<'a, F> {
+    pool: &'a Pool,
+    fits: &'a F,
+    now_ms: u64,
 }
 
-/// Drawn by weight. A few draws over all endpoints are nearly always enough; else the exact way.
-fn at_random(pool: &Pool, fits: &impl Fn(usize) -> bool, entropy: &mut Entropy) -> Option<usize> {
-    let total = *pool.cumulative.last()?;
-    for _ in 0..QUICK_DRAWS {
-        let target = u64::try_from((u128::from(entropy.next_u64()) * u128::from(total)) >> 64).unwrap_or(0);
-        let at = pool.cumulative.partition_point(|sum| *sum <= target);
-        if fits(at) {
-            return Some(at);
-        }
+impl<F: Fn(usize) -> bool> Choice<'_, F> {
+    /// An endpoint's weight, in thousandths.
+    fn weight(&self, at: usize) -> u32 {
+        let endpoint = &self.pool.endpoints[at];
+        // At most a million times a thousand.
+        endpoint.weight * self.pool.part(&endpoint.cell, self.now_ms)
     }
-    // In one pass, since what fits may change between two: each takes the place of those before it
-    // with the probability of its weight among them and itself.
-    let mut chosen = None;
-    let mut total = 0;
-    for (at, endpoint) in pool.endpoints.iter().enumerate().filter(|(at, _)| fits(*at)) {
-        let weight = u64::from(endpoint.weight);
-        total += weight;
-        if (u128::from(entropy.next_u64()) * u128::from(total)) >> 64 < u128::from(weight) {
-            chosen = Some(at);
-        }
+
+    fn fitting(&self) -> impl Iterator<Item = (usize, &Endpoint)> {
+        self.pool.endpoints.iter().enumerate().filter(|(at, _)| (self.fits)(*at))
     }
-    chosen
+
+    /// Of two drawn by weight, the one with fewer requests in flight for its weight; else the first, so
+    /// that weights are met while little is in flight.
+    fn least_request(&self, entropy: &mut Entropy) -> Option<usize> {
+        let first = self.at_random(self.fits, entropy)?;
+        if self.pool.endpoints.len() == 1 {
+            return Some(first);
+        }
+        let second = self.at_random(&|at| at != first && (self.fits)(at), entropy).unwrap_or(first);
+        let load =
+            |at: usize| f64::from(self.pool.endpoints[at].cell.in_flight()) / f64::from(self.weight(at));
+        Some(if load(second) < load(first) { second } else { first })
+    }
+
+    /// Drawn by weight. A few draws over all endpoints are nearly always enough; else the exact way. One
+    /// that warms up passes up a draw as often as a part of its weight is missing.
+    fn at_random(&self, fits: &impl Fn(usize) -> bool, entropy: &mut Entropy) -> Option<usize> {
+        let total = *self.pool.cumulative.last()?;
+        for _ in 0..QUICK_DRAWS {
+            let target = below(total, entropy.next_u64());
+            let at = self.pool.cumulative.partition_point(|sum| *sum <= target);
+            let part = self.pool.part(&self.pool.endpoints[at].cell, self.now_ms);
+            if fits(at) && (part == FULL || below(u64::from(FULL), entropy.next_u64()) < u64::from(part)) {
+                return Some(at);
+            }
+        }
+        // In one pass, since what fits may change between two: each takes the place of those before it
+        // with the probability of its weight among them and itself.
+        let mut chosen = None;
+        let mut total = 0;
+        for at in (0..self.pool.endpoints.len()).filter(|at| fits(*at)) {
+            let weight = u64::from(self.weight(at));
+            total += weight;
+            if below(total, entropy.next_u64()) < weight {
+                chosen = Some(at);
+            }
+        }
+        chosen
+    }
+
+    /// Smooth weighted round robin, as nginx has it: the credit of each grows by its weight, the one
+    /// with the most is taken and pays the sum.
+    fn round_robin(&self) -> Option<usize> {
+        let mut credits = self.pool.turns.0.lock();
+        let mut best: Option<usize> = None;
+        let mut total = 0;
+        for (at, _) in self.fitting() {
+            let weight = i64::from(self.weight(at));
+            credits[at] += weight;
+            total += weight;
+            if best.is_none_or(|b| credits[at] > credits[b]) {
+                best = Some(at);
+            }
+        }
+        credits[best?] -= total;
+        best
+    }
+
+    /// Weighted rendezvous among the endpoints that are not above their bound.
+    ///
+    /// One is always below it when counts stand still. While others count up between two looks there
+    /// may be none; then the bound is ignored, for the pool does have a usable endpoint.
+    fn by_hash(&self, hash: u64) -> Option<usize> {
+        let (load, weight) = self.fitting().fold((1u64, 0u64), |(load, weight), (at, e)| {
+            (load + u64::from(e.cell.in_flight()), weight + u64::from(self.weight(at)))
+        });
+        // An endpoint holds less than its part of the load, by weight, with the surplus.
+        let has_room = |at: usize, e: &Endpoint| {
+            let held = u128::from(e.cell.in_flight()) * u128::from(weight.max(1)) * 100;
+            held < u128::from(load) * u128::from(self.weight(at)) * u128::from(HASH_LOAD_PERCENT)
+        };
+        let mut best: Option<(usize, (bool, f64))> = None;
+        for (at, endpoint) in self.fitting() {
+            let rank = (has_room(at, endpoint), score(hash, endpoint.hash, self.weight(at)));
+            if best.is_none_or(|(_, highest)| rank > highest) {
+                best = Some((at, rank));
+            }
+        }
+        best.map(|(at, _)| at)
+    }
 }
 
-/// Smooth weighted round robin, as nginx has it: the credit of each grows by its weight, the one
-/// with the most is taken and pays the sum.
-fn round_robin(pool: &Pool, fits: &impl Fn(usize) -> bool) -> Option<usize> {
-    let mut credits = pool.turns.0.lock();
-    let mut best: Option<usize> = None;
-    let mut total = 0;
-    for (at, endpoint) in pool.endpoints.iter().enumerate().filter(|(at, _)| fits(*at)) {
-        let weight = i64::from(endpoint.weight);
-        credits[at] += weight;
-        total += weight;
-        if best.is_none_or(|b| credits[at] > credits[b]) {
-            best = Some(at);
-        }
-    }
-    credits[best?] -= total;
-    best
-}
-
-/// Weighted rendezvous among the endpoints that are not above their bound.
-///
-/// One is always below it when counts stand still. While others count up between two looks there
-/// may be none; then the bound is ignored, for the pool does have a usable endpoint.
-fn by_hash(pool: &Pool, fits: &impl Fn(usize) -> bool, hash: u64) -> Option<usize> {
-    let usable = || pool.endpoints.iter().enumerate().filter(|(at, _)| fits(*at));
-    let (load, weight) = usable().fold((1u64, 0u64), |(load, weight), (_, e)| {
-        (load + u64::from(e.cell.in_flight()), weight + u64::from(e.weight))
-    });
-    let has_room = |e: &Endpoint| {
-        let bound = (load * u64::from(e.weight) * HASH_LOAD_PERCENT).div_ceil(weight.max(1) * 100);
-        u64::from(e.cell.in_flight()) < bound
-    };
-    let mut best: Option<(usize, (bool, f64))> = None;
-    for (at, endpoint) in usable() {
-        let rank = (has_room(endpoint), score(hash, endpoint.hash, endpoint.weight));
-        if best.is_none_or(|(_, highest)| rank > highest) {
-            best = Some((at, rank));
-        }
-    }
-    best.map(|(at, _)| at)
+/// A number under `end`, from a uniform one.
+fn below(end: u64, random: u64) -> u64 {
+    u64::try_from((u128::from(random) * u128::from(end)) >> 64).unwrap_or(0)
 }
 
 #[cfg(test)]

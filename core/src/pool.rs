@@ -14,6 +14,7 @@ use crate::pool_rollout::PoolRollout;
 use crate::snapshot::Key;
 use crate::units::{Generation, Weight};
 use crate::waiting::Waiting;
+use crate::warming;
 
 /// A pool's place in a snapshot, from 0, in order of names.
 pub type PoolId = u32;
@@ -114,6 +115,10 @@ pub struct Pool {
     pub health: Option<Arc<config::Health>>,
     /// Passive ejection.
     pub eject: Option<Policy>,
+    /// Health is ignored while fewer of its endpoints are usable, in percent; 0 = never.
+    pub panic_threshold: u8,
+    /// How long an endpoint that came up takes to reach its full weight; 0 = no time.
+    pub slow_start_ms: u64,
     /// How much it may be asked for at once.
     pub limits: Limits,
     /// How long things may take.
@@ -181,9 +186,38 @@ impl Pool {
         self.eject.is_some() && endpoint.is_ejected(now_ms)
     }
 
-    /// Whether an endpoint of this pool may take a request.
+    /// Whether an endpoint of this pool drains.
+    pub(crate) fn drains(&self, endpoint: &Endpoint) -> bool {
+        endpoint.draining.is_some() || self.draining.is_some()
+    }
+
+    /// Whether so few endpoints are usable that health and ejections are ignored: with most of them out,
+    /// it is the checks that are likely to be wrong, and the few that are left would be overrun.
+    ///
+    /// Endpoints that drain are not counted in either number: that is nobody's failure. One that has not
+    /// been checked yet counts as usable.
+    pub fn panics(&self, now_ms: u64) -> bool {
+        if self.panic_threshold == 0 {
+            return false;
+        }
+        let taking = || self.endpoints.iter().filter(|e| !self.drains(e));
+        let usable = taking().filter(|e| self.usable(e, now_ms) != Usable::No).count();
+        usable * 100 < usize::from(self.panic_threshold) * taking().count()
+    }
+
+    /// The part of its weight that an endpoint has while it warms up, in thousandths.
+    pub fn part(&self, endpoint: &EndpointCell, now_ms: u64) -> u32 {
+        match endpoint.up_since_ms() {
+            since_ms if self.slow_start_ms > 0 && since_ms > 0 => {
+                warming::part(now_ms, since_ms, self.slow_start_ms)
+            }
+            _ => warming::FULL,
+        }
+    }
+
+    /// Whether an endpoint of this pool may take a request, by itself.
     pub fn usable(&self, endpoint: &Endpoint, now_ms: u64) -> Usable {
-        if endpoint.draining.is_some() || self.draining.is_some() || self.is_ejected(&endpoint.cell, now_ms) {
+        if self.drains(endpoint) || self.is_ejected(&endpoint.cell, now_ms) {
             return Usable::No;
         }
         match self.status(&endpoint.cell) {
@@ -196,7 +230,7 @@ impl Pool {
     /// An endpoint's state as shown.
     pub fn state(&self, endpoint: &Endpoint, now_ms: u64) -> State {
         let cell = &endpoint.cell;
-        if endpoint.draining.is_some() || self.draining.is_some() {
+        if self.drains(endpoint) {
             return if cell.in_flight() == 0 { State::Drained } else { State::Draining };
         }
         match self.status(cell) {

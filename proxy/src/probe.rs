@@ -85,6 +85,9 @@ async fn check_forever(control: Arc<Control>, pool: Arc<str>, cell: Arc<Endpoint
         };
         let at_ms = control.clock().now().wall_ms;
         if let Some((_, after)) = cell.checked(LastCheck { at_ms, ok, detail: detail.clone() }, thresholds) {
+            if after == Status::Up {
+                cell.came_up(control.clock().mono_ms());
+            }
             tell_health(&control, &pool, &cell, after, &detail);
         }
         tokio::time::sleep(health.interval.0.mul_f64(jitter())).await;

@@ -1,6 +1,7 @@
 //! Pools and endpoints: what is in flight, connected, tried and checked.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tidegate_core::health::Status;
 use tidegate_core::mirror::Outcome;
@@ -9,17 +10,28 @@ use tidegate_core::snapshot::Snapshot;
 
 use super::family::{Family, number};
 
-pub(super) fn families(snapshot: &Snapshot) -> Vec<Family> {
-    let mut families = of_pools(snapshot);
+/// The families of a table; `mono_ms` is on the monotonic clock.
+pub(super) fn families(snapshot: &Snapshot, mono_ms: u64) -> Vec<Family> {
+    let mut families = of_pools(snapshot, mono_ms);
     families.push(copies(snapshot));
     families.extend(of_endpoints(snapshot));
     families
 }
 
-fn of_pools(snapshot: &Snapshot) -> Vec<Family> {
+fn of_pools(snapshot: &Snapshot, mono_ms: u64) -> Vec<Family> {
     let mut in_flight = Family::gauge("tidegate_requests_in_flight", "Requests in flight to a pool.");
-    let mut waiting =
-        Family::gauge("tidegate_requests_waiting", "Requests that wait while a pool is replaced.");
+    let mut waiting = Family::gauge(
+        "tidegate_requests_waiting",
+        "Requests that wait for a place at a pool, or for the pool.",
+    );
+    let mut overloaded = Family::counter(
+        "tidegate_overloaded_total",
+        "Requests refused because too much was asked of a pool.",
+    );
+    let mut panic = Family::gauge(
+        "tidegate_pool_panic",
+        "Whether so few endpoints are usable that health is ignored; only with a threshold.",
+    );
     let mut tunnels = Family::gauge(
         "tidegate_tunnels",
         "Connections to a pool that go on after an upgrade, as WebSockets do.",
@@ -30,7 +42,11 @@ fn of_pools(snapshot: &Snapshot) -> Vec<Family> {
     for pool in &snapshot.pools {
         let name = &*pool.name;
         in_flight.add(&[("pool", name)], f64::from(pool.cell.in_flight()));
-        waiting.add(&[("pool", name)], f64::from(pool.cell.queue.length()));
+        waiting.add(&[("pool", name)], f64::from(pool.waiting()));
+        overloaded.add(&[("pool", name)], number(pool.cell.overloaded.load(Relaxed)));
+        if pool.panic_threshold > 0 {
+            panic.add(&[("pool", name)], f64::from(u8::from(pool.panics(mono_ms))));
+        }
         tunnels.add(&[("pool", name)], f64::from(pool.cell.tunnels()));
         for (outcome, count) in pool.cell.attempts.read() {
             attempts.add(&[("pool", name), ("outcome", outcome)], number(count));
@@ -39,7 +55,7 @@ fn of_pools(snapshot: &Snapshot) -> Vec<Family> {
         connections.add(&[("pool", name), ("state", "active")], number(active));
         connections.add(&[("pool", name), ("state", "idle")], number(idle));
     }
-    vec![in_flight, waiting, tunnels, attempts, connections]
+    vec![in_flight, waiting, overloaded, panic, tunnels, attempts, connections]
 }
 
 /// Copies of requests, of pools that a route mirrors to.

@@ -148,6 +148,8 @@ pub struct Pool {
     pub generation: u64,
     /// `ready`, `draining` or `drained`.
     pub state: &'static str,
+    /// Whether so few endpoints are usable that health is ignored: `panic_threshold`.
+    pub panic: bool,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
     /// Endpoints that are no longer in the pool and still finish requests.
@@ -173,6 +175,9 @@ pub struct Endpoint {
     pub address: String,
     /// Its weight among the pool's endpoints.
     pub weight: u32,
+    /// The part of its weight that it has while it warms up; absent = all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warming: Option<f64>,
     /// `up`, `down`, `unknown`, `ejected`, `draining` or `drained`.
     pub state: &'static str,
     /// Requests in flight.

@@ -52,6 +52,8 @@ pub(super) fn compile(input: Input<'_>, name: &str, previous: Option<&Snapshot>)
         hash_key: written.hash_key.as_ref().map(|keys| keys.iter().map(Key::compile).collect()),
         health: written.health.clone().map(Arc::new),
         eject: written.eject.as_ref().map(Policy::compile),
+        panic_threshold: written.panic_threshold,
+        slow_start_ms: written.slow_start.as_ms(),
         limits: Limits::compile(written),
         timeouts: timeouts(written),
         protocol: written.protocol,
@@ -113,10 +115,22 @@ fn cells(pool: &Pool) -> impl Iterator<Item = &Arc<EndpointCell>> {
     pool.leaving.iter().chain(pool.endpoints.iter().map(|e| &e.cell))
 }
 
-/// Tells endpoints that the table about to be in force gives requests to that it does.
-pub(super) fn welcome(after: &Pool) {
-    let taken_in = after.endpoints.iter().filter(|e| e.draining.is_none() && after.draining.is_none());
-    taken_in.for_each(|endpoint| endpoint.cell.set_retired(false));
+/// Tells endpoints that the table about to be in force gives requests to that it does. One that had none
+/// in the table before begins to warm up; where the whole pool is new, none is the one to be spared.
+pub(super) fn welcome(before: Option<&Pool>, after: &Pool, now_ms: u64) {
+    let had_requests: AHashSet<&Address> =
+        before.into_iter().flat_map(takers).map(Endpoint::address).collect();
+    for endpoint in takers(after) {
+        if before.is_some() && !had_requests.contains(endpoint.address()) {
+            endpoint.cell.warm_up(now_ms);
+        }
+        endpoint.cell.set_retired(false);
+    }
+}
+
+/// The endpoints that a table gives requests to, as far as drains go.
+fn takers(pool: &Pool) -> impl Iterator<Item = &Endpoint> {
+    pool.endpoints.iter().filter(|e| e.draining.is_none() && pool.draining.is_none())
 }
 
 /// Tells endpoints that the table now in force gives no more requests, puts the pool's limits in force,
@@ -140,9 +154,11 @@ pub(super) fn settle(before: Option<&Arc<Pool>>, after: &Pool) {
     if before.is_some_and(|before| question(before) != question(after)) {
         for endpoint in &after.endpoints {
             endpoint.cell.forget_checks(initial(after.health.as_deref()));
+            endpoint.cell.expect_up();
         }
     }
     if before.is_none() {
+        after.endpoints.iter().for_each(|endpoint| endpoint.cell.expect_up());
     }
 }
 
@@ -186,6 +202,7 @@ fn is_same(a: &Pool, b: &Pool) -> bool {
     let shape = |p: &Pool| p.endpoints.iter().map(one).collect::<Vec<_>>();
     let keys =
         |p: &Pool| p.hash_key.as_ref().map(|keys| keys.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let numbers = |p: &Pool| (p.panic_threshold, p.slow_start_ms, p.limits, p.timeouts);
     shape(a) == shape(b)
         && keys(a) == keys(b)
         && revision(a) == revision(b)

@@ -7,6 +7,7 @@ use crate::testing::{self, Running, wanted};
 use crate::units::Span;
 
 mod model;
+mod taken_in;
 
 const FILE: &str = "
     [pools.stable]

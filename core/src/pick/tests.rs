@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
+mod moments;
+
 use super::*;
 use crate::cell::{InFlight, LastCheck};
 use crate::health::Thresholds;

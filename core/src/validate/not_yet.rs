@@ -20,12 +20,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         }
     }
     for (name, pool) in &config.pools {
-        let rows = [
-            ("dns", pool.dns.is_some()),
-            ("panic_threshold", pool.panic_threshold != 0),
-            ("limits", pool.limits != Limits::default()),
-            ("slow_start", pool.slow_start.limit().is_some()),
-        ];
+        let rows = [("dns", pool.dns.is_some())];
         let at = path::key("pools", name);
         refuse(&rows, &at, &mut found);
     }

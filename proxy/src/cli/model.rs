@@ -113,6 +113,8 @@ pub(crate) struct Pools {
 pub(crate) struct Pool {
     pub(crate) name: String,
     pub(crate) state: String,
+    /// Health is ignored, since too few endpoints are usable.
+    pub(crate) panic: bool,
     pub(crate) endpoints: Vec<Endpoint>,
     /// Endpoints that are no longer in the pool and still finish requests.
     pub(crate) leaving: Vec<Endpoint>,

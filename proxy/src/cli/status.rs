@@ -208,7 +208,8 @@ fn pool_table(pools: &Pools, clock: &Clock) -> Table {
         ("last check", Align::Left),
     ]);
     for pool in &pools.pools {
-        let (name, state) = (cell(&pool.name, Tone::Strong), cell(&pool.state, tone(&pool.state)));
+        let state = if pool.panic { "panic" } else { &pool.state };
+        let (name, state) = (cell(&pool.name, Tone::Strong), cell(state, tone(state)));
         if pool.endpoints.is_empty() {
             table.row([name.clone(), state.clone(), cell("no endpoints", Tone::Faint)]);
         }
@@ -239,7 +240,7 @@ fn pool_table(pools: &Pools, clock: &Clock) -> Table {
 pub(super) fn tone(state: &str) -> Tone {
     match state {
         "ready" | "up" => Tone::Good,
-        "down" | "ejected" => Tone::Bad,
+        "down" | "ejected" | "panic" => Tone::Bad,
         "draining" | "drained" => Tone::Warn,
         _ => Tone::Plain,
     }
