@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 use tidegate_core::action::{Action, Came};
-use tidegate_core::decide::{Decided, Decision, KeyOrigin, Taken, decide, key_from};
+use tidegate_core::decide::{Decided, Decision, KeyOrigin, Taken, decide, key_from, rescue};
 use tidegate_core::pick::Entropy;
 use tidegate_core::request::{RequestView, Scheme, client_address, cookie, normalise_host, normalise_path};
 use tidegate_core::route::RouteId;
@@ -71,7 +71,7 @@ fn headers(body: &wire::Explain) -> Result<HeaderMap, Failure> {
 }
 
 fn show(snapshot: &Snapshot, view: &RequestView<'_>, mono_ms: u64, port: u16) -> wire::Explained {
-    let mut entropy = Entropy::new(RandomState::new().build_hasher().finish());
+    let mut entropy = entropy();
     let client = view.client.to_string();
     let Some(decided) = decide(snapshot, view, mono_ms, &mut entropy) else {
         let rejected = rejected(snapshot, view, None);
@@ -90,6 +90,11 @@ fn show(snapshot: &Snapshot, view: &RequestView<'_>, mono_ms: u64, port: u16) ->
             wire::Explained { client, rejected, ..forwarded(snapshot, view, mono_ms, &decision) }
         }
     }
+}
+
+/// Of a question, which has none of its own.
+fn entropy() -> Entropy {
+    Entropy::new(RandomState::new().build_hasher().finish())
 }
 
 /// What a route answers by itself, over plain HTTP at a listener of this port.
@@ -128,6 +133,7 @@ fn forwarded(
         state: pool.state(endpoint, mono_ms).as_str(),
     });
     let picked = decision.endpoint.and_then(|at| pool.endpoints.get(at));
+    let rescue = rescue(snapshot, decision, view, mono_ms, &mut entropy());
     wire::Explained {
         route: Some(snapshot.route(decision.taken.route).name.to_string()),
         split: (!split.name.is_empty()).then(|| split.name.to_string()),
@@ -135,6 +141,7 @@ fn forwarded(
         pool: Some(member.name.to_string()),
         chosen: Some(split.member(decision.chosen).name.to_string()),
         reason: Some(decision.reason.as_str()),
+        rescue: rescue.map(|there| there.serving(snapshot).name.to_string()),
         scores: decision.key_hash.map(|hash| scores(split, hash)).unwrap_or_default(),
         endpoints: endpoints.collect(),
         endpoint: picked.map(|endpoint| endpoint.address().to_string()),

@@ -11,6 +11,8 @@ mod key;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::pick::{Entropy, Wish, pick};
+use crate::pool::Pool;
+use crate::record::Outcome;
 use crate::request::RequestView;
 use crate::route::RouteId;
 use crate::snapshot::{Key, Member, MemberId, Snapshot, Split, SplitId};
@@ -33,6 +35,8 @@ pub enum Reason {
     Fallback,
     /// There was only one pool to choose.
     Only,
+    /// Another pool had failed; never the reason of a first decision.
+    Rescue,
 }
 
 impl Reason {
@@ -44,6 +48,7 @@ impl Reason {
             Self::Random => "random",
             Self::Fallback => "fallback",
             Self::Only => "only",
+            Self::Rescue => "rescue",
         }
     }
 }
@@ -160,16 +165,32 @@ fn forward(
             decision.waits = true;
             break;
         }
-        let endpoint_hash = endpoint_hash(pool.hash_key.as_deref(), request, hash);
-        let wish = Wish { hash: endpoint_hash, now_ms, avoid: None };
-        if let Some(endpoint) = pick(pool, wish, entropy) {
+        if decision.pick_in(pool, request, now_ms, entropy) {
             decision.take(member);
-            decision.endpoint = Some(endpoint);
-            decision.endpoint_hash = endpoint_hash;
             break;
         }
     }
     decision
+}
+
+/// Where a request goes that has failed in a pool of a split that rescues: to the first other pool of
+/// the split's fallback that has a usable endpoint. `None` when there is none, or the split does not rescue.
+pub fn rescue(
+    snapshot: &Snapshot,
+    failed: &Decision,
+    request: &RequestView<'_>,
+    now_ms: u64,
+    entropy: &mut Entropy,
+) -> Option<Decision> {
+    let split = snapshot.split(failed.split);
+    let others = split.fallback.iter().copied().filter(|m| *m != failed.chosen && *m != failed.member);
+    let mut others = others.filter(|_| split.rescue);
+    others.find_map(|member| {
+        let mut decision = Decision { member, reason: Reason::Rescue, ..*failed };
+        decision
+            .pick_in(snapshot.pool(split.member(member).pool), request, now_ms, entropy)
+            .then_some(decision)
+    })
 }
 
 impl Decision {
@@ -180,14 +201,35 @@ impl Decision {
         }
     }
 
+    /// Picks an endpoint of a pool; false when none is usable.
+    fn pick_in(
+        &mut self,
+        pool: &Pool,
+        request: &RequestView<'_>,
+        now_ms: u64,
+        entropy: &mut Entropy,
+    ) -> bool {
+        let hash = endpoint_hash(pool.hash_key.as_deref(), request, self.key_hash);
+        let Some(endpoint) = pick(pool, Wish { hash, now_ms, avoid: None }, entropy) else { return false };
+        self.endpoint = Some(endpoint);
+        self.endpoint_hash = hash;
+        true
+    }
+
     /// Counts a fallback, if this was one.
     pub fn count_fallback(&self, split: &Split) {
-        if self.member == self.chosen {
-            return;
+        if self.member != self.chosen
+            && let Some(moved) = split.moved(self.chosen, self.member)
+        {
+            moved.fallbacks.fetch_add(1, Relaxed);
         }
-        let Some(to) = split.fallback.iter().position(|m| *m == self.member) else { return };
-        let place = usize::from(self.chosen) * split.fallback.len() + to;
-        split.diverted[place].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a rescue from the pool that failed, which ended so.
+    pub fn count_rescue(&self, split: &Split, from: MemberId, outcome: Outcome) {
+        if let Some(moved) = split.moved(from, self.member) {
+            moved.rescues.add(outcome);
+        }
     }
 
     /// The member that serves.

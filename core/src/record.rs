@@ -206,6 +206,36 @@ impl Attempts {
     }
 }
 
+/// Requests that were moved from one pool of a split to another.
+#[derive(Debug, Default)]
+pub struct Moved {
+    /// Because the pool had no usable endpoint.
+    pub fallbacks: AtomicU64,
+    /// Because it had failed.
+    pub rescues: Rescues,
+}
+
+/// Rescues, by how the rescuing try ended.
+#[derive(Debug, Default)]
+pub struct Rescues([AtomicU64; 3]);
+
+impl Rescues {
+    /// Counts one.
+    pub fn add(&self, outcome: Outcome) {
+        let at = match outcome {
+            Outcome::Ok => 0,
+            Outcome::Failed(_) => 1,
+            Outcome::Client => 2,
+        };
+        self.0[at].fetch_add(1, Relaxed);
+    }
+
+    /// Every outcome with its count.
+    pub fn read(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        ["ok", "failed", "client"].into_iter().zip(&self.0).map(|(word, count)| (word, count.load(Relaxed)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

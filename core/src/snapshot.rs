@@ -4,7 +4,6 @@
 //! What must outlive a snapshot (health, counts) is in the cells it points to.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use http::header::HeaderName;
@@ -18,7 +17,7 @@ use crate::edit::Edits;
 use crate::ledger::{Ledger, Side};
 use crate::mirror::Mirror;
 use crate::pool::{Pool, PoolId};
-use crate::record::{Charges, Tally};
+use crate::record::{Charges, Moved, Tally};
 use crate::retry;
 use crate::rewrite::Rewrite;
 use crate::rollout::Rollout;
@@ -126,12 +125,14 @@ pub struct Split {
     pub overrides: Vec<Override>,
     /// Tried in order when the chosen pool has no usable endpoint.
     pub fallback: Vec<MemberId>,
+    /// Whether a request that has failed is sent to one of them once more.
+    pub rescue: bool,
     /// The header in which the upstream is told the pool.
     pub pool_header: Option<HeaderName>,
     /// Its rollout: the one that runs, or the last.
     pub rollout: Option<Arc<Rollout>>,
-    /// Requests moved by a fallback, by place `from × fallback.len() + to`.
-    pub diverted: Vec<Arc<AtomicU64>>,
+    /// Requests moved to a pool of the fallback, by place `from × fallback.len() + to`.
+    pub moves: Vec<Arc<Moved>>,
     /// Where a running rollout counts.
     pub watch: Option<Watch>,
 }
@@ -269,6 +270,12 @@ impl Split {
     /// A member by its id.
     pub fn member(&self, id: MemberId) -> &Member {
         &self.members[usize::from(id)]
+    }
+
+    /// What is counted of requests moved from one pool to another; `None` when the latter is no fallback.
+    pub fn moved(&self, from: MemberId, to: MemberId) -> Option<&Arc<Moved>> {
+        let to = self.fallback.iter().position(|member| *member == to)?;
+        self.moves.get(usize::from(from) * self.fallback.len() + to)
     }
 
     /// Whether its users are known.

@@ -4,6 +4,7 @@
 //! on every path (client gone, timeout, panic, a task dropped) is true because `Drop` does it: the
 //! in-flight counts go down with their guard, and the request is counted once.
 
+mod rescue;
 mod watch;
 
 use std::net::IpAddr;
@@ -92,6 +93,8 @@ pub(crate) struct Context {
     pub(crate) mirroring: Mirroring,
     /// At the pool that serves, from when its limits have let the request in until all is over.
     seat: Option<Seat>,
+    /// What becomes of the request in another pool, once this one has failed.
+    rescue: Rescue,
     /// Held while a rollout watches the request.
     ticket: Option<Ticket>,
     /// Since when it does.
@@ -150,6 +153,7 @@ impl Context {
             body_bytes: 0,
             mirroring: Mirroring::default(),
             seat: None,
+            rescue: Rescue::default(),
             ticket: None,
             watched_from: Instant::now(),
             was_cut_off: false,
@@ -272,6 +276,7 @@ impl Context {
         let in_flight = self.tries.in_flight.take()?;
         self.tries.connection = None;
         self.pool()?.cell.attempts.add(outcome);
+        self.rescue.ended(outcome);
         if let Outcome::Failed(failure) = outcome {
             self.failure.get_or_insert(failure);
         }
@@ -301,7 +306,14 @@ impl Context {
         let split = self.snapshot.split(decision.split);
         tallies[usize::from(decision.member)].add(status, us);
         split.member(decision.chosen).charges.add(self.failure);
-        decision.count_fallback(split);
+        if !self.count_rescue() {
+            decision.count_fallback(split);
+        }
+        if self.error_code == Some(OVERLOADED)
+            && let Some(pool) = self.pool()
+        {
+            pool.cell.overloaded.fetch_add(1, Relaxed);
+        }
         self.end_watch();
     }
 }

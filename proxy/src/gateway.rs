@@ -11,6 +11,7 @@ mod complain;
 mod grpc;
 mod hold;
 mod own;
+mod rescue;
 mod retry;
 mod rewrite;
 mod upgrade;
@@ -174,13 +175,22 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        context.begin_rescue();
         if hold::is_away(self, context)
             && let Err(refusal) = hold::hold(self, session, context).await?
         {
             return Error::e_explain(ErrorType::HTTPStatus(refusal.status), refusal.detail);
         }
         context.exchange.begin_try(retry::try_limit(context));
-        let Some(cell) = context.begin_try(self.now_ms()) else {
+        let mut cell = context.begin_try(self.now_ms());
+        // A failure after which there was another try may be followed by this one just as well.
+        if let (None, Some(failure)) = (&cell, context.failure)
+            && rescue::prepare(self, session, context, failure, true)
+        {
+            context.begin_rescue();
+            cell = context.begin_try(self.now_ms());
+        }
+        let Some(cell) = cell else {
             context.failure.get_or_insert(Failure::NoEndpoint);
             context.tries.found_none = true;
             return Error::e_explain(ErrorType::HTTPStatus(503), "no usable endpoint");
@@ -286,7 +296,7 @@ impl ProxyHttp for Gateway {
         context.grpc_status = None;
         grpc::note(context, &answer.headers);
         context.exchange.answered();
-        if status >= 500 && retry::may_retry(self, session, context, Failure::Status5xx) {
+        if status >= 500 && retry::is_tried_again(self, session, context, Failure::Status5xx) {
             let mut error = Error::explain(ErrorType::HTTPStatus(status), "retrying").into_up();
             error.set_retry(true);
             return Err(error);
@@ -341,7 +351,7 @@ impl ProxyHttp for Gateway {
         }
         self.complaints.tell(context, Failure::Connect, &error, self.now_ms());
         self.end_try(context, Outcome::Failed(Failure::Connect));
-        let again = retry::may_retry(self, session, context, Failure::Connect);
+        let again = retry::is_tried_again(self, session, context, Failure::Connect);
         error.set_retry(again);
         error
     }

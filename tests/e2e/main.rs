@@ -46,6 +46,7 @@ mod pool_rolling;
 mod precedence;
 mod proxy_protocol;
 mod reload;
+mod rescue;
 mod retry;
 mod rewrites;
 mod rollout_abort;

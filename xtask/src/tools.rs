@@ -30,15 +30,10 @@ pub(crate) fn nginx() -> Result {
         return Ok(());
     }
     if !(is_root() && Path::new("/etc/debian_version").exists()) {
-        let names: Vec<&str> = missing.iter().map(|program| program.names[0]).collect();
-        let packages: Vec<&str> = missing.iter().map(|program| program.packages[0]).collect();
-        return Err(format!(
-            "the end-to-end tests need {}, and only root on Debian can have them installed here. Install them \
-             (Debian, Ubuntu: `sudo apt-get install {}`; elsewhere the packages have similar names) and run this \
-             again",
-            names.join(", "),
-            packages.join(" ")
-        ));
+        return Err("the end-to-end tests need nginx, and only root on Debian can have it installed here. \
+                    Install it (Debian, Ubuntu: `sudo apt-get install nginx-light`; Fedora: `sudo dnf install nginx`; \
+                    macOS: `brew install nginx`) and run this again"
+            .to_owned());
     }
     shown(apt().args(["update", "-qq"]))?;
     let light = shown(apt().args(["install", "-y", "-qq", "--no-install-recommends", "nginx-light"]));

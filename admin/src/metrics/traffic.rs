@@ -56,6 +56,10 @@ fn charges(snapshot: &Snapshot) -> Vec<Family> {
         "tidegate_fallbacks_total",
         "Requests served by another pool because the chosen one had no usable endpoint.",
     );
+    let mut rescues = Family::counter(
+        "tidegate_rescues_total",
+        "Failed requests sent once more, to another pool, by how that ended.",
+    );
     for split in &snapshot.splits {
         for member in &split.members {
             for reason in Failure::ALL {
@@ -63,21 +67,24 @@ fn charges(snapshot: &Snapshot) -> Vec<Family> {
                 failures.add(&labels, number(member.charges.failures(reason)));
             }
         }
-        add_fallbacks(&mut fallbacks, split);
+        add_moves(&mut fallbacks, &mut rescues, split);
     }
     for split in snapshot.named_splits() {
         for (member, share) in split.shares() {
             shares.add(&[("split", &split.name), ("pool", &member.name)], share);
         }
     }
-    vec![failures, shares, fallbacks]
+    vec![failures, shares, fallbacks, rescues]
 }
 
-fn add_fallbacks(fallbacks: &mut Family, split: &Split) {
+fn add_moves(fallbacks: &mut Family, rescues: &mut Family, split: &Split) {
     let pairs =
         split.members.iter().flat_map(|from| split.fallback.iter().map(move |to| (from, split.member(*to))));
-    for ((from, to), count) in pairs.zip(&split.diverted).filter(|((from, to), _)| from.name != to.name) {
+    for ((from, to), moved) in pairs.zip(&split.moves).filter(|((from, to), _)| from.name != to.name) {
         let labels = [("split", &*split.name), ("from", &*from.name), ("to", &*to.name)];
-        fallbacks.add(&labels, number(count.load(Relaxed)));
+        fallbacks.add(&labels, number(moved.fallbacks.load(Relaxed)));
+        for (outcome, count) in moved.rescues.read().filter(|_| split.rescue) {
+            rescues.add(&[labels[0], labels[1], labels[2], ("outcome", outcome)], number(count));
+        }
     }
 }

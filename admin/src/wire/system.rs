@@ -243,6 +243,9 @@ pub struct Explained {
     pub chosen: Option<String>,
     /// `override`, `bucket`, `random`, `fallback` or `only`.
     pub reason: Option<&'static str>,
+    /// The pool that would help if this one failed, where the split rescues.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rescue: Option<String>,
     /// Each pool's score for the key; the highest wins.
     pub scores: BTreeMap<String, f64>,
     /// The endpoints of the pool that serves.

@@ -12,6 +12,7 @@ use crate::condition::{Conditions, PathTest};
 use crate::config::{self, Config};
 use crate::ledger::{Ledger, Spec};
 use crate::pool::{Pool, PoolId};
+use crate::record::Moved;
 use crate::rollout::Rollout;
 use crate::snapshot::{Key, Member, MemberId, Override, Snapshot, Split, SplitId, Watch};
 use crate::split::{pool_hash, salt_seed};
@@ -151,7 +152,8 @@ pub(super) fn compile<'a>(
         overrides: written.overrides.iter().map(|o| compile_override(o, place(&o.pool))).collect(),
         pool_header: pool_header(written, active),
         rollout: rollout.cloned().map(Arc::new),
-        diverted: diverted(&members, &fallback, before),
+        rescue: written.rescue,
+        moves: moves(&members, &fallback, before),
         watch: active.and_then(|rollout| watch(rollout, &members, before)),
         fallback,
         members,
@@ -253,17 +255,15 @@ fn members(
         .collect()
 }
 
-/// Counters of fallbacks from each member to each fallback, carried over by names.
-fn diverted(
-    members: &[Member],
-    fallback: &[MemberId],
-    before: Option<&Arc<Split>>,
-) -> Vec<Arc<std::sync::atomic::AtomicU64>> {
+/// Counters of moves from each member to each fallback, carried over by names.
+fn moves(members: &[Member], fallback: &[MemberId], before: Option<&Arc<Split>>) -> Vec<Arc<Moved>> {
     let carried = |from: &str, to: &str| {
         let before = before?;
-        let from = before.members.iter().position(|m| &*m.name == from)?;
-        let to = before.fallback.iter().position(|m| &*before.member(*m).name == to)?;
-        before.diverted.get(from * before.fallback.len() + to).cloned()
+        let place = |name: &str| {
+            let at = before.members.iter().position(|m| &*m.name == name)?;
+            MemberId::try_from(at).ok()
+        };
+        before.moved(place(from)?, place(to)?).cloned()
     };
     let pairs =
         members.iter().flat_map(|from| fallback.iter().map(move |to| (from, &members[usize::from(*to)])));
@@ -278,7 +278,13 @@ fn weights_of(split: &Split) -> Vec<(&str, Option<u32>)> {
 fn words_of(split: &Split) -> String {
     let rollout = split.rollout.as_ref().map(|rollout| (rollout.id, rollout.revision));
     format!(
-        "{:?} {} {:?} {:?} {:?} {:?} {rollout:?}",
-        split.key, split.salt_seed, split.assign, split.overrides, split.fallback, split.pool_header
+        "{:?} {} {:?} {:?} {:?} {} {:?} {rollout:?}",
+        split.key,
+        split.salt_seed,
+        split.assign,
+        split.overrides,
+        split.fallback,
+        split.rescue,
+        split.pool_header
     )
 }

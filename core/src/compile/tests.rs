@@ -124,8 +124,8 @@ fn counters_go_on_over_any_change() {
     charges.add(Some(Failure::Timeout));
     // From each of two members to the one fallback.
     let split = first.split_named("checkout").unwrap();
-    assert_eq!((split.fallback.len(), split.diverted.len()), (1, 2));
-    split.diverted[0].store(7, Relaxed);
+    assert_eq!((split.fallback.len(), split.moves.len()), (1, 2));
+    split.moves[0].fallbacks.store(7, Relaxed);
     for change in harmless() {
         let what = format!("{change:?}");
         running.apply(change).unwrap();
@@ -140,10 +140,10 @@ fn counters_go_on_over_any_change() {
             let members = route.split().map_or(1, |split| now.split(split).members.len());
             assert_eq!(tallies.len(), members, "{what}");
         }
-        assert_eq!(split.diverted.len(), split.members.len() * split.fallback.len(), "{what}");
+        assert_eq!(split.moves.len(), split.members.len() * split.fallback.len(), "{what}");
     }
     let last = running.live.snapshot();
-    assert_eq!(last.split_named("checkout").unwrap().diverted[0].load(Relaxed), 7);
+    assert_eq!(last.split_named("checkout").unwrap().moves[0].fallbacks.load(Relaxed), 7);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+mod rescue;
 mod waiting;
 
 use super::*;
@@ -321,7 +322,7 @@ fn users_go_to_the_fallback_and_come_back() {
         decision.count_fallback(split);
         moved += u64::from(chosen == "canary");
     }
-    let counted: u64 = split.diverted.iter().map(|n| n.load(Relaxed)).sum();
+    let counted: u64 = split.moves.iter().map(|n| n.fallbacks.load(Relaxed)).sum();
     assert_eq!(counted, moved);
     assert!(moved > 50);
     set(&table, "canary", true);

@@ -24,7 +24,6 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         let at = path::key("pools", name);
         refuse(&rows, &at, &mut found);
     }
-        let rows = [("rescue", split.rescue)];
     for (index, route) in config.routes.iter().enumerate() {
         let at = path::key(&path::index("routes", index), "mirror");
         let is_beyond = |pool: &Pool| {

@@ -33,6 +33,13 @@ pub(super) fn check(name: &str, split: &Split, names: &Names<'_>, findings: &mut
             findings.add(at, format!("`{pool}` stands here twice"));
         }
     }
+    if split.rescue && split.fallback.as_ref().is_some_and(Vec::is_empty) {
+        findings.hinted(
+            path::key(&at, "rescue"),
+            "there is no fallback to send a failed request to",
+            "name a pool in `fallback`, or leave it out for its default",
+        );
+    }
     if let Some(header) = &split.pool_header {
         let at = path::key(&at, "pool_header");
         condition::header_name(header, &at, findings);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
-use tidegate_core::decide::{Decided, KeyOrigin, decide};
+use tidegate_core::decide::{Decided, Decision, KeyOrigin, decide, rescue};
 use tidegate_core::record::Failure;
 use tidegate_core::request::{RequestView, client_address, normalise_host, normalise_path};
 use tidegate_core::snapshot::Settings;
@@ -85,9 +85,23 @@ pub(super) fn admit_again(
         return Err(refuse(500, "internal", "a request was forgotten while it waited"));
     };
     context.snapshot = gateway.control.live().snapshot();
-    let head = session.req_header();
-    let host = host(head);
-    let view = RequestView {
+    let host = host(session.req_header());
+    let settled = settle(gateway, &seen_again(session.req_header(), &host, &facts), context);
+    context.facts = Some(facts);
+    settled
+}
+
+/// Where else a request may go that has failed, by the table that it began with.
+pub(super) fn elsewhere(gateway: &Gateway, session: &Session, context: &mut Context) -> Option<Decision> {
+    let (failed, facts) = (context.decision?, context.facts.as_ref()?);
+    let host = host(session.req_header());
+    let view = seen_again(session.req_header(), &host, facts);
+    rescue(&context.snapshot, &failed, &view, gateway.now_ms(), &mut context.entropy)
+}
+
+/// A request that was admitted before, as decisions see it.
+fn seen_again<'a>(head: &'a RequestHeader, host: &'a str, facts: &'a Facts) -> RequestView<'a> {
+    RequestView {
         method: &head.method,
         host,
         path: facts.clean_path.as_deref().unwrap_or(head.uri.path()),

@@ -9,7 +9,7 @@ use pingora_proxy::Session;
 use tidegate_core::cell::EndpointCell;
 use tidegate_core::record::{Failure, Outcome};
 
-use super::{Gateway, cause};
+use super::{Gateway, cause, rescue};
 use crate::context::Context;
 use crate::failure::Cause;
 use crate::peer::{self, Limits, Terms};
@@ -60,16 +60,23 @@ pub(super) fn peer(gateway: &Gateway, context: &mut Context, cell: &Arc<Endpoint
     peer
 }
 
-/// Whether a failure may be followed by another try; takes it out of the budget if so.
-pub(super) fn may_retry(
+/// Whether a failure is followed by another try, in its pool or, failing that, in another.
+pub(super) fn is_tried_again(
     gateway: &Gateway,
     session: &Session,
     context: &mut Context,
     failure: Failure,
 ) -> bool {
+    may_retry(gateway, session, context, failure)
+        || rescue::prepare(gateway, session, context, failure, failure == Failure::Connect)
+}
+
+/// Whether a failure may be followed by another try in its pool; takes it out of the budget if so.
+fn may_retry(gateway: &Gateway, session: &Session, context: &mut Context, failure: Failure) -> bool {
     let (Some(route), Some(pool)) = (context.route(), context.pool()) else { return false };
     let nothing_sent = failure == Failure::Connect;
-    let again = context.tries.retries < route.retry.attempts
+    let again = !context.is_rescued()
+        && context.tries.retries < route.retry.attempts
         && context.deadline_ms.is_none_or(|at| gateway.now_ms() < at)
         && route.retry.names(failure, context.tries.upstream_status)
         && can_repeat(session, nothing_sent)
@@ -122,7 +129,7 @@ pub(super) fn after_failure(
     }
     gateway.complaints.tell(context, failure, error, gateway.now_ms());
     gateway.end_try(context, Outcome::Failed(failure));
-    error.set_retry(may_retry(gateway, session, context, failure));
+    error.set_retry(is_tried_again(gateway, session, context, failure));
 }
 
 /// What to tell the client of a failure: enough to ask about it, nothing of the inside.

@@ -75,8 +75,7 @@ fn admitted(table: &Arc<Snapshot>, headers: &HeaderMap) -> Context {
     context.facts = Some(Facts { client, peer: client, trusted: false, clean_path: None, max_body: 0, ids });
     let decided = decide(table, &view, 0, &mut context.entropy);
     let decision = decided.and_then(Decided::forwarded).expect("a route with a split");
-    assert!(context.take(decision));
-    context.watch(0);
+    assert!(context.take(decision) && context.enter(0));
     context
 }
 
@@ -213,4 +212,39 @@ fn other_pools_and_unwatched_splits_are_left_alone() {
     Arc::make_mut(split).watch = None;
     drop(admitted(&table, &HeaderMap::new()));
     assert_eq!(told(&ledger), (Counts::default(), vec![]));
+}
+
+/// The baseline helps: its try is no evidence for either, nor charged to it.
+#[test]
+fn a_rescue_changes_nothing_of_the_evidence() {
+    let text = TABLE.replacen("fallback", "rescue = true\nfallback", 1);
+    for outcome in [Outcome::Ok, Outcome::Failed(Failure::Reset)] {
+        let (table, ledger) = watched(&text, 0);
+        let mut context = admitted(&table, &HeaderMap::new());
+        answered(&mut context, 500, Outcome::Failed(Failure::Status5xx));
+        let failed = context.decision.expect("it was decided");
+        let there = tidegate_core::decide::Decision { member: 1, endpoint: Some(0), ..failed };
+        assert!(context.prepare_rescue(there) && context.is_rescued());
+        let seats = |pool: usize| table.pools[pool].cell.gate.taken();
+        assert_eq!((seats(0), seats(1)), (1, 1));
+        context.begin_rescue();
+        assert_eq!((seats(0), seats(1)), (0, 1), "the pool that failed has its place back");
+        assert!(
+            context.begin_try(0).is_some_and(|endpoint| endpoint.address.to_string() == "127.0.0.1:9003")
+        );
+        answered(&mut context, 200, outcome);
+        drop(context);
+        assert_eq!((seats(0), seats(1)), (0, 0));
+        let tick = ledger.tick(0);
+        assert_eq!((tick.candidate.requests, tick.candidate.failures, tick.candidate.timed), (1, 1, 0));
+        assert_eq!(tick.baseline, Counts::default());
+        let split = &table.splits[0];
+        let charged =
+            |member: u16| (split.member(member).charges.total(), split.member(member).charges.failed());
+        assert_eq!((charged(0), charged(1)), ((1, 1), (0, 0)));
+        let rescues: Vec<u64> =
+            split.moved(0, 1).expect("a fallback").rescues.read().map(|(_, n)| n).collect();
+        let wanted = if outcome == Outcome::Ok { [1, 0, 0] } else { [0, 1, 0] };
+        assert_eq!(rescues, wanted);
+    }
 }
