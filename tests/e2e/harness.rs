@@ -8,7 +8,6 @@
 pub(crate) mod api;
 pub(crate) mod authority;
 pub(crate) mod client;
-pub(crate) mod clients;
 pub(crate) mod config;
 pub(crate) mod deployer;
 pub(crate) mod events;
@@ -22,8 +21,8 @@ pub(crate) mod modern;
 pub(crate) mod nginx;
 pub(crate) mod rollouts;
 pub(crate) mod scripted;
+pub(crate) mod server;
 pub(crate) mod socket;
-pub(crate) mod successor;
 pub(crate) mod tidegate;
 pub(crate) mod upstream;
 pub(crate) mod visitors;
@@ -33,7 +32,6 @@ use std::time::{Duration, Instant};
 
 pub(crate) use api::Api;
 pub(crate) use client::{Client, Fail, Request, Response};
-pub(crate) use clients::Clients;
 pub(crate) use deployer::Deployer;
 pub(crate) use h2_client::H2;
 pub(crate) use modern::Modern;
