@@ -7,6 +7,7 @@
 
 mod material;
 mod open;
+mod standing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,13 +32,14 @@ use crate::access::Token;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::events::Bus;
+use crate::keeper::Keeper;
 use crate::process::Process;
 use crate::source::{Reading, Source};
-use crate::store::Store;
 use crate::tls::Material;
 use crate::wire;
 
-pub use open::{Options, StartError, problems_of_files};
+pub use open::{Options, Prepared, StartError, problems_of_files};
+use standing::Standing;
 
 /// Everything that the admin API, the watcher and the proxy share.
 pub struct Control {
@@ -51,7 +53,9 @@ pub struct Control {
     /// The certificates in use. Changed with the lock of `last_reading` held.
     material: ArcSwap<Material>,
     /// Held from before a change is written down until it has been told.
-    store: Mutex<Option<Store>>,
+    keeper: Mutex<Keeper>,
+    /// Changed only while `keeper` is locked.
+    standing: Mutex<Standing>,
     store_failures: AtomicU64,
     tables: watch::Sender<Arc<Snapshot>>,
     board: Board,
@@ -161,7 +165,7 @@ impl Control {
     /// Whether what is in force survives a restart. Not while a change waits for its disk: then nobody
     /// knows yet.
     pub fn is_durable(&self) -> Option<bool> {
-        self.store.try_lock().map(|store| store.as_ref().is_some_and(|store| !store.is_behind()))
+        self.keeper.try_lock().map(|keeper| keeper.is_durable())
     }
 
     /// What is known of rollouts beyond the table.
@@ -219,7 +223,7 @@ impl Control {
     /// Reads the file again unless it says, good or bad, what it said the last time.
     ///
     /// For the watcher: what a file says is told once, however often something touches it.
-    pub(crate) async fn reload_if_other(self: &Arc<Self>) {
+    pub async fn reload_if_other(self: &Arc<Self>) {
         let control = Arc::clone(self);
         blocking(move || {
             let mut last = control.last_reading.lock();
@@ -262,12 +266,11 @@ impl Control {
     }
 
     fn apply_now(&self, request: &Request) -> Result<Applied, Rejected> {
-        let mut store = self.store.lock();
+        let mut keeper = self.keeper.lock();
+        self.standing.lock().check(&request.change)?;
         let mut unwritten = None;
-        let persisted = |record: &Record| {
-            let written = store.as_mut().map_or(Ok(()), |store| store.append(record));
-            written.inspect_err(|_| unwritten = Some(record.clone()))
-        };
+        let persisted =
+            |record: &Record| keeper.append(record).inspect_err(|_| unwritten = Some(record.clone()));
         let applied = self.live.apply(request, self.clock.now(), persisted).inspect_err(|rejected| {
             if let Rejected::NotDurable(error) = rejected {
                 self.store_failures.fetch_add(1, Relaxed);
@@ -276,8 +279,8 @@ impl Control {
         })?;
         let entry = &applied.entry;
         if let Some(error) = &applied.unsaved {
-            if let (Some(store), Some(record)) = (store.as_mut(), unwritten) {
-                store.owe(record);
+            if let Some(record) = unwritten {
+                keeper.owe(record);
             }
             self.store_failures.fetch_add(1, Relaxed);
             tracing::error!(
@@ -297,6 +300,7 @@ impl Control {
             after = %serde_json::to_string(&entry.after).unwrap_or_default(),
             "change"
         );
+        self.standing.lock().note(entry);
         let verdict = entry.verdict.as_ref().map(|verdict| tell_verdict(entry, verdict));
         self.board.note_ended(entry, &applied.previous, &applied.snapshot);
         self.tables.send_replace(Arc::clone(&applied.snapshot));
@@ -308,13 +312,14 @@ impl Control {
 
     /// Writes down what is in force and could not be written down when it was made.
     pub(crate) async fn save_unsaved(self: &Arc<Self>) {
-        if self.store.try_lock().is_none_or(|store| store.as_ref().is_none_or(|s| !s.is_behind())) {
+        let is_behind = self.keeper.try_lock().is_some_and(|keeper| keeper.is_behind());
+        if !is_behind || self.is_handing_over() {
             return;
         }
         let control = Arc::clone(self);
         blocking(move || {
-            let mut store = control.store.lock();
-            if store.as_mut().is_some_and(|store| store.catch_up(control.clock.mono_ms())) {
+            let mut keeper = control.keeper.lock();
+            if !control.is_handing_over() && keeper.catch_up(control.clock, || control.live.view()) {
                 tracing::info!("what could not be written to the state folder before has been written now");
             }
         })
@@ -329,7 +334,7 @@ impl Control {
     ) -> Result<Reloaded, Rejected> {
         let actor = by.actor.clone();
         let result = self.put_in_force(&reading, by);
-        if matches!(result, Err(Rejected::Stale { .. })) {
+        if matches!(result, Err(Rejected::Stale { .. } | Rejected::TakingOver)) {
             // It says nothing of the file, which has yet to be put in force or refused.
             return result;
         }
@@ -435,9 +440,12 @@ fn tell_verdict(entry: &Entry, verdict: &Verdict) -> Event {
 impl Control {
     /// Makes writing to the state folder fail while `during` runs.
     pub(crate) async fn with_full_disk(&self, during: impl Future<Output = ()>) {
-        let journal = self.store.lock().as_mut().map(Store::fail);
+        let journal = match &mut *self.keeper.lock() {
+            Keeper::Folder(store) => Some(store.fail()),
+            Keeper::Memory | Keeper::Away { .. } => None,
+        };
         during.await;
-        if let (Some(store), Some(journal)) = (self.store.lock().as_mut(), journal) {
+        if let (Keeper::Folder(store), Some(journal)) = (&mut *self.keeper.lock(), journal) {
             store.heal(journal);
         }
     }

@@ -240,7 +240,7 @@ impl Running {
         self.under_way = None;
         match result {
             // Somebody else was quicker; this look sees what they did.
-            Ok(Ok(()) | Err(Rejected::Stale { .. })) => self.trouble = None,
+            Ok(Ok(()) | Err(Rejected::Stale { .. } | Rejected::TakingOver)) => self.trouble = None,
             Ok(Err(rejected)) => {
                 self.trouble = Some(Held { by: "state".into(), why: rejected.to_string() });
                 self.not_before_ms = now_ms + AGAIN_AFTER_MS;
@@ -275,7 +275,7 @@ impl Running {
         self.under_way = Some(tokio::spawn(async move {
             let made = control.apply(request).await.map(|_| ());
             if let Err(rejected) = &made
-                && !matches!(rejected, Rejected::Stale { .. })
+                && !matches!(rejected, Rejected::Stale { .. } | Rejected::TakingOver)
             {
                 tracing::error!(split, rollout = id, action, %rejected, "a rollout cannot go on");
             }

@@ -184,6 +184,12 @@ impl From<Rejected> for Failure {
                 "The change could not be written down",
                 detail,
             ),
+            Rejected::TakingOver => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "taking-over",
+                "A new process is taking over",
+                "nothing was changed; ask again in a moment, and the new process will answer",
+            ),
         }
     }
 }

@@ -165,7 +165,7 @@ impl Running {
         match control.apply(Request { change, actor: ACTOR.into(), reason, if_match: None }).await {
             Ok(_) => true,
             // Somebody else was quicker; the next look sees what they did.
-            Err(Rejected::Stale { .. }) => false,
+            Err(Rejected::Stale { .. } | Rejected::TakingOver) => false,
             Err(rejected) => {
                 tracing::error!(pool = name, rollout = rollout.id, %rejected, "a rollout cannot go on");
                 self.progress.held = Some(Held { by: "state".into(), why: rejected.to_string() });

@@ -2,7 +2,7 @@
 //!
 //! The proxy writes it as it starts and stops; `/readyz`, `/v1/status` and `/metrics` read it.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
@@ -42,6 +42,7 @@ pub struct Process {
     phase: AtomicU8,
     listeners: RwLock<Vec<Arc<ListenerCell>>>,
     admin_address: OnceLock<String>,
+    admin_handed_over: AtomicBool,
 }
 
 impl Process {
@@ -53,6 +54,7 @@ impl Process {
             phase: AtomicU8::new(Phase::Starting as u8),
             listeners: RwLock::default(),
             admin_address: OnceLock::new(),
+            admin_handed_over: AtomicBool::new(false),
         }
     }
 
@@ -93,6 +95,16 @@ impl Process {
     /// The address that the admin API is bound to; `None` before.
     pub fn admin_address(&self) -> Option<&str> {
         self.admin_address.get().map(String::as_str)
+    }
+
+    /// Whether another process answers on the admin address now.
+    pub fn is_admin_handed_over(&self) -> bool {
+        self.admin_handed_over.load(Ordering::Acquire)
+    }
+
+    /// Tells that another process answers on the admin address from now on.
+    pub fn hand_over_admin(&self) {
+        self.admin_handed_over.store(true, Ordering::Release);
     }
 
     pub(crate) fn set_admin_address(&self, address: String) {

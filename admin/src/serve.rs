@@ -34,6 +34,8 @@ const MOST_HEAD_BYTES: usize = 64 * 1_024;
 const MOST_CONNECTIONS: usize = 1_000;
 /// Calls under way when the process stops may take this long.
 const LAST_CALLS: Duration = Duration::from_secs(2);
+/// A call that was accepted just before another process answers is sent within this.
+const JUST_ACCEPTED: Duration = Duration::from_millis(500);
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
@@ -46,14 +48,27 @@ pub enum Bound {
     Unix(std::os::unix::net::UnixListener, PathBuf),
 }
 
-/// Binds the address that the file names. Needs no runtime.
-pub fn bind(control: &Control) -> io::Result<Bound> {
+impl Bound {
+    /// Another handle on the socket, to be given to a process that takes over.
+    pub fn handle(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener) => Ok(listener.try_clone()?.into()),
+            Self::Unix(listener, _) => Ok(listener.try_clone()?.into()),
+        }
+    }
+}
+
+/// Binds the address that the file names, or takes the socket on which an earlier process listens.
+/// Needs no runtime.
+pub fn bind(control: &Control, inherited: Option<OwnedFd>) -> io::Result<Bound> {
     let written = control.live().view().config.admin.address.clone();
     let address = validate::address::listen(&written)
         .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
-    let bound = match control.locate(&address) {
-        Address::Tcp(address) => Bound::Tcp(std::net::TcpListener::bind(address)?),
-        Address::Unix(path) => bind_unix(&path)?,
+    let bound = match (control.locate(&address), inherited) {
+        (Address::Tcp(_), Some(socket)) => Bound::Tcp(socket.into()),
+        (Address::Tcp(address), None) => Bound::Tcp(std::net::TcpListener::bind(address)?),
+        (Address::Unix(path), Some(socket)) => Bound::Unix(socket.into(), path.to_path_buf()),
+        (Address::Unix(path), None) => bind_unix(&path)?,
     };
     let address = match &bound {
         Bound::Tcp(listener) => {
@@ -78,6 +93,11 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
             Err(_) => std::fs::remove_file(path)?,
         }
     }
+    Ok(Bound::Unix(private_socket(path)?, path.to_owned()))
+}
+
+/// Listens on a socket that only its owner may use; nothing may be at its path.
+pub fn private_socket(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // The file gets the mode that the socket has when it is bound, so there is no instant in which
     // others may connect.
@@ -86,7 +106,7 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
     let socket = Socket::from(OwnedFd::from(file));
     socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(BACKLOG)?;
-    Ok(Bound::Unix(OwnedFd::from(socket).into(), path.to_owned()))
+    Ok(OwnedFd::from(socket).into())
 }
 
 /// Serves the admin API until `stop`, then gives calls under way a moment.
@@ -94,7 +114,7 @@ pub async fn serve(control: Arc<Control>, listener: Bound, stop: impl Future<Out
     let stopping = CancellationToken::new();
     let is_socket = matches!(listener, Bound::Unix(..));
     let server = Server {
-        router: router(App::new(control, is_socket, stopping.clone())),
+        router: router(App::new(Arc::clone(&control), is_socket, stopping.clone())),
         connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
         open: GracefulShutdown::new(),
     };
@@ -105,10 +125,17 @@ pub async fn serve(control: Arc<Control>, listener: Bound, stop: impl Future<Out
     if let Err(error) = ended {
         tracing::error!(%error, "the admin API cannot listen");
     }
-    if let Bound::Unix(_, path) = &listener {
+    let is_handed_over = control.process().is_admin_handed_over();
+    if let Bound::Unix(_, path) = &listener
+        && !is_handed_over
+    {
         let _ = std::fs::remove_file(path);
     }
     drop(listener);
+    tracing::info!("the admin API accepts no more calls");
+    if is_handed_over {
+        tokio::time::sleep(JUST_ACCEPTED).await;
+    }
     stopping.cancel();
     let _ = tokio::time::timeout(LAST_CALLS, server.open.shutdown()).await;
 }

@@ -136,6 +136,22 @@ impl Store {
         Ok(())
     }
 
+    /// Writes down what is owed.
+    pub(crate) fn pay(&mut self) -> Result<(), String> {
+        self.append_owed()
+    }
+
+    /// Where it is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Has this in the folder, in place of whatever is there.
+    pub(crate) fn write_anew(&mut self, state: State, history: VecDeque<Entry>) -> Result<(), String> {
+        self.folded = Folded { state, history };
+        self.fold().map_err(|error| error.to_string())
+    }
+
     /// Writes a change down, and begins a new journal.
     pub(crate) fn append_and_snapshot(&mut self, record: &Record) -> Result<(), String> {
         self.append_record(record)?;

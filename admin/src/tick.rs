@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::change::{Change, Request};
+use tidegate_core::change::{Change, Rejected, Request};
 use tokio::time::MissedTickBehavior;
 
 use crate::control::Control;
@@ -36,7 +36,10 @@ async fn expire(control: &Arc<Control>) {
         reason: Some("the time of a runtime value is over".into()),
         if_match: None,
     };
-    if let Err(rejected) = control.apply(request).await {
-        tracing::error!(%rejected, "a runtime value whose time is over stays in force");
+    match control.apply(request).await {
+        Ok(_) | Err(Rejected::TakingOver) => {}
+        Err(rejected) => {
+            tracing::error!(%rejected, "a runtime value whose time is over stays in force");
+        }
     }
 }

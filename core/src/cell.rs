@@ -11,6 +11,7 @@ use std::sync::atomic::{
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::eject::{Policy, Record};
@@ -18,7 +19,7 @@ use crate::health::{Health, Status, Thresholds};
 use crate::record::Attempts;
 
 /// The result of an endpoint's last active check.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastCheck {
     /// Milliseconds since the Unix epoch.
     pub at_ms: u64,
@@ -26,6 +27,17 @@ pub struct LastCheck {
     pub ok: bool,
     /// What was seen: a status, or an error.
     pub detail: String,
+}
+
+/// What is known of an endpoint, for another process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// What active checks say.
+    pub status: Status,
+    /// The last of them.
+    pub last_check: Option<LastCheck>,
+    /// How long it is still left out, in milliseconds.
+    pub ejected_ms: u64,
 }
 
 /// An endpoint's state.
@@ -164,6 +176,26 @@ impl EndpointCell {
     /// The last check's result.
     pub fn last_check(&self) -> Option<LastCheck> {
         self.checks.lock().1.clone()
+    }
+
+    /// What another process has to know of it.
+    pub fn known(&self, now_ms: u64) -> Known {
+        Known {
+            status: self.status(),
+            last_check: self.last_check(),
+            ejected_ms: self.ejected_until_ms.load(Relaxed).saturating_sub(now_ms),
+        }
+    }
+
+    /// Takes over what another process knew of it; of its checks only if they are the same as here.
+    pub fn take_over(&self, known: &Known, is_checked_alike: bool, now_ms: u64) {
+        if is_checked_alike {
+            *self.checks.lock() = (Health::new(known.status), known.last_check.clone());
+            self.status.store(known.status as u8, Relaxed);
+        }
+        if known.ejected_ms > 0 {
+            self.ejected_until_ms.store(now_ms.saturating_add(known.ejected_ms), Relaxed);
+        }
     }
 
     /// Checks that passed and that failed.

@@ -128,6 +128,15 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether it is an abort, which must not wait for anything.
+    pub fn is_abort(&self) -> bool {
+        match self {
+            Self::Rollout { order, .. } => order.is_abort(),
+            Self::PoolRollout { order, .. } => order.is_abort(),
+            _ => false,
+        }
+    }
+
     /// The action's name, for the history.
     pub fn action(&self) -> &'static str {
         match self {
@@ -201,6 +210,9 @@ pub enum Rejected {
     /// The change could not be written to `state_dir`, so it was not made.
     #[error("the change could not be written to the state folder, and was not made: {0}")]
     NotDurable(String),
+    /// Another process is taking over, so that what would be changed here would be lost.
+    #[error("a new process is taking over; ask again in a moment")]
+    TakingOver,
 }
 
 /// What a change may look at.

@@ -23,6 +23,8 @@ use crate::state::State;
 use crate::units::Generation;
 use crate::validate::Valid;
 
+pub(crate) use pool::asks_the_same;
+
 /// What a table is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {

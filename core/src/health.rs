@@ -4,8 +4,11 @@
 //! endpoint's cell. From unknown, one result decides, so that a pool is not without endpoints for
 //! the length of several checks.
 
+use serde::{Deserialize, Serialize};
+
 /// What active checks say of an endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Status {
     /// Not checked yet.

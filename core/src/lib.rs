@@ -24,6 +24,7 @@ pub mod eject;
 pub mod event;
 pub mod gate;
 pub mod guard;
+pub mod handover;
 pub mod health;
 pub mod ledger;
 pub mod live;

@@ -261,7 +261,8 @@ impl ProxyHttp for Gateway {
         }
         headers::forward(request, origin, &facts.ids)?;
         headers::trailers(request, &session.req_header().headers)?;
-        if let Some(protocol) = &context.upgrade {
+        if let Some(protocol) = context.upgrade.as_ref().filter(|_| request.version == http::Version::HTTP_11)
+        {
             headers::upgrade(request, protocol)?;
         }
         if let Some(header) = &context.snapshot.split(decision.split).pool_header {

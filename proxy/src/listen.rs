@@ -18,6 +18,7 @@ mod tunnel;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -77,17 +78,31 @@ pub(crate) struct Bound {
     pub(crate) cell: Arc<ListenerCell>,
 }
 
-/// Binds a listener of the configuration.
-pub(crate) fn bind(settings: &Listener) -> io::Result<Bound> {
-    let address = resolve(&settings.address)?;
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+impl Bound {
+    /// Another handle on the socket, to be given to a process that takes over.
+    pub(crate) fn handle(&self) -> io::Result<OwnedFd> {
+        Ok(self.socket.try_clone()?.into())
+    }
+}
+
+/// Binds a listener of the configuration, or takes the socket on which an earlier process listens.
+pub(crate) fn bind(settings: &Listener, inherited: Option<OwnedFd>) -> io::Result<Bound> {
+    let socket = match inherited {
+        Some(socket) => Socket::from(socket),
+        None => bind_new(resolve(&settings.address)?)?,
+    };
     socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     let socket: std::net::TcpListener = socket.into();
     let cell = Arc::new(ListenerCell::new(settings.name.clone(), socket.local_addr()?.into()));
     Ok(Bound { socket, cell })
+}
+
+fn bind_new(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
 }
 
 fn resolve(address: &str) -> io::Result<SocketAddr> {
@@ -146,7 +161,13 @@ pub(crate) fn is_exhausted(error: &io::Error) -> bool {
 }
 
 /// Takes in the connections that have begun, and no more: closing resets those that wait.
+///
+/// Not where another process accepts on the same socket: it takes in those that wait, and a filter
+/// would keep clients from it.
 async fn admit_last(listener: TcpListener, door: &Arc<Door>) {
+    if door.drain.is_handed_over(&door.cell.name) {
+        return;
+    }
     if refuse_new(&listener).is_ok() {
         let handshakes = async {
             loop {

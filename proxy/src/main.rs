@@ -15,12 +15,14 @@ mod gateway;
 mod headers;
 mod listen;
 mod mirror;
+mod notify;
 mod panic;
 mod peer;
 mod probe;
 mod serve;
 mod shutdown;
 mod telemetry;
+mod upgrade;
 
 use std::process::ExitCode;
 

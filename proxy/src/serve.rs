@@ -1,33 +1,37 @@
-//! The whole process: bind, start every part, wait for a signal, drain, end.
+//! The whole process: bind, start every part, drain, end. [`run`] wires it to the command line and to
+//! signals.
 //!
 //! The data plane has a runtime of its own, so that nothing the admin API does can take a worker's
 //! time; admin, checks, drains and the watcher share another, and copies of requests have a third.
 
+mod run;
+mod signals;
+
 use std::io;
-use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::http_proxy;
-use tidegate_admin::clock::Clock;
+use tidegate_admin::Control;
 use tidegate_admin::process::Phase;
-use tidegate_admin::{Control, Options};
 use tidegate_core::address::Address;
-use tidegate_core::config::LogOutput;
 use tidegate_core::edge::ListenerCell;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::gateway::Gateway;
 use crate::listen;
 use crate::mirror::Mirror;
 use crate::shutdown::Drain;
-use crate::telemetry::{AccessLog, Sink, Telemetry};
-use crate::{drain, panic, probe};
+use crate::telemetry::{AccessLog, Sink};
+use crate::upgrade::{ADMIN, Inherited, Offer, Taken, canonical};
+use crate::{drain, notify, panic, probe};
+
+pub(crate) use run::{Plan, run};
+use signals::Because;
 
 /// Kept connections to upstreams, over all endpoints.
 const KEPT_CONNECTIONS: usize = 4_096;
@@ -41,30 +45,35 @@ pub(crate) struct Running {
     control: Arc<Control>,
     drain: Arc<Drain>,
     listeners: Vec<Arc<ListenerCell>>,
+    /// The sockets, for a process that takes over.
+    offers: Arc<Vec<Offer>>,
     data: Runtime,
     background: Runtime,
     mirror: Runtime,
+    /// Ends when the last call of the admin API has been answered.
+    admin: JoinHandle<()>,
     stop: watch::Sender<bool>,
 }
 
 impl Running {
     /// Starts, and returns once it listens; nothing is logged about requests.
     pub(crate) fn start(control: Arc<Control>) -> anyhow::Result<Self> {
-        Self::start_with(control, None, background_runtime()?)
+        Self::start_with(control, None, background_runtime()?, &mut Inherited::default())
     }
 
     fn start_with(
         control: Arc<Control>,
         sink: Option<Arc<Sink>>,
         background: Runtime,
+        inherited: &mut Inherited,
     ) -> anyhow::Result<Self> {
         let config = Arc::clone(&control.live().view().config);
         let data = runtime("tidegate-worker", workers(config.server.workers))?;
         let drain = Drain::new();
-        let bound = bind_all(&control)?;
+        let mut offers = Vec::new();
+        let bound = bind_all(&control, inherited, &mut offers)?;
         let listeners: Vec<_> = bound.iter().map(|b| Arc::clone(&b.cell)).collect();
-        let admin = background
-            .block_on(async { tidegate_admin::bind(&control) })
+        let admin = bind_admin(&control, inherited, &mut offers)
             .with_context(|| format!("cannot listen on the admin address {}", config.admin.address))?;
 
         let access = Arc::new(AccessLog::new(sink));
@@ -102,10 +111,11 @@ impl Running {
         background.spawn(tidegate_admin::tick(Arc::clone(&control), stopped()));
         background.spawn(tidegate_admin::control_rollouts(Arc::clone(&control), stopped()));
         background.spawn(tidegate_admin::control_pool_rollouts(Arc::clone(&control), stopped()));
-        background.spawn(tidegate_admin::serve(Arc::clone(&control), admin, stopped()));
+        let admin = background.spawn(tidegate_admin::serve(Arc::clone(&control), admin, stopped()));
         control.process().set_listeners(listeners.clone());
         control.process().set_phase(Phase::Ready);
-        Ok(Self { control, drain, listeners, data, background, mirror, stop })
+        let offers = Arc::new(offers);
+        Ok(Self { control, drain, listeners, offers, data, background, mirror, admin, stop })
     }
 
     /// The listeners by name, with the addresses they are bound to.
@@ -120,17 +130,46 @@ impl Running {
 
     /// Drains and ends.
     pub(crate) fn stop(self) {
+        self.end(Because::Asked);
+    }
+
+    /// Ends without having been the only one to accept on any of the sockets.
+    fn leave(self) {
+        let listeners = self.listeners.iter().map(|listener| listener.name.clone()).collect();
+        self.end(Because::HandedOver(Taken { listeners, admin: true }));
+    }
+
+    fn end(self, because: Because) {
+        // A socket is closed when its last handle is.
+        drop(self.offers);
         let settings = Arc::clone(&self.control.live().peek().settings);
-        self.control.process().set_phase(Phase::Stopping);
+        if matches!(because, Because::Asked) {
+            self.control.process().set_phase(Phase::Stopping);
+        }
         self.drain.announce();
         tracing::info!(
             shutdown_delay = %tidegate_core::units::Span(settings.shutdown_delay),
             shutdown_timeout = %tidegate_core::units::Span(settings.shutdown_timeout),
+            handed_over = matches!(because, Because::HandedOver(_)),
             "draining"
         );
         let cut = self.background.block_on(async {
-            tokio::time::sleep(settings.shutdown_delay).await;
-            self.drain.close(settings.shutdown_timeout).await
+            match because {
+                Because::Asked => {
+                    notify::stopping();
+                    tokio::time::sleep(settings.shutdown_delay).await;
+                    self.drain.close(settings.shutdown_timeout).await
+                }
+                Because::HandedOver(Taken { listeners, admin }) => {
+                    if admin {
+                        self.control.process().hand_over_admin();
+                    }
+                    // Whoever calls from now on is to reach the other process.
+                    self.stop.send_replace(true);
+                    let closed = self.drain.close_handed_over(listeners, settings.shutdown_timeout);
+                    tokio::join!(closed, self.admin).0
+                }
+            }
         });
         if cut > 0 {
             tracing::warn!(cut, "shutdown_timeout reached, requests in flight were cut");
@@ -159,127 +198,33 @@ fn workers(written: u16) -> usize {
     }
 }
 
-fn bind_all(control: &Control) -> anyhow::Result<Vec<listen::Bound>> {
+fn bind_all(
+    control: &Control,
+    inherited: &mut Inherited,
+    offers: &mut Vec<Offer>,
+) -> anyhow::Result<Vec<listen::Bound>> {
     let settings = Arc::clone(&control.live().peek().settings);
-    let bind = |listener: &Arc<tidegate_core::config::Listener>| {
-        listen::bind(listener).with_context(|| {
+    let mut bind = |listener: &Arc<tidegate_core::config::Listener>| {
+        let address = canonical(&listener.address, |address| control.locate(address));
+        let bound = listen::bind(listener, inherited.take(&listener.name, &address)).and_then(|bound| {
+            offers.push(Offer::of(&listener.name, address, bound.handle()?));
+            Ok(bound)
+        });
+        bound.with_context(|| {
             format!("cannot listen on {} for listener `{}`", listener.address, listener.name)
         })
     };
-    settings.listeners.iter().map(bind).collect()
+    settings.listeners.iter().map(&mut bind).collect()
 }
 
-/// `tidegate run`: until a signal ends it.
-pub(crate) fn run(config: &Path) -> anyhow::Result<ExitCode> {
-    let telemetry = Telemetry::start().context("cannot start the log")?;
-    let background = background_runtime()?;
-    // From here on no signal ends the process unasked.
-    let mut signals = background.block_on(async { Signals::listen() })?;
-    // Each upstream connection takes two descriptors; where the limit stays low, connections are
-    // refused in time, and that is told.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let control = match Control::open(Options::file(config.to_owned(), Clock::start())) {
-        Ok(control) => control,
-        Err(error) => {
-            telemetry.sink().flush();
-            eprintln!("{error}");
-            return Ok(ExitCode::FAILURE);
-        }
-    };
-    telemetry.sink().count_in(Arc::clone(&control));
-    take_over_log(&telemetry, &control);
-    let sink = Some(Arc::clone(telemetry.sink()));
-    let running = match Running::start_with(Arc::clone(&control), sink, background) {
-        Ok(running) => running,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            telemetry.sink().flush();
-            return Err(error);
-        }
-    };
-    for (name, address) in running.listeners() {
-        tracing::info!(listener = name, %address, "listening");
-    }
-    tracing::info!(address = running.admin_address(), "admin listening");
-    tracing::info!(version = control.process().version(), "ready");
-    let telemetry = Arc::new(telemetry);
-    running.background.spawn(follow_log(Arc::clone(&telemetry), Arc::clone(&control)));
-    running.background.block_on(signals.until_asked_to_stop(&telemetry, &control));
-    let last = Arc::clone(telemetry.sink());
-    running.background.spawn(async move {
-        // The first signal drains; a second one, of either kind, ends at once.
-        signals.stop().await;
-        tracing::warn!("asked to stop a second time: ending at once");
-        last.flush();
-        std::process::exit(0);
-    });
-    running.stop();
-    telemetry.sink().flush();
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Puts the log's settings in force whenever a table changes them.
-async fn follow_log(telemetry: Arc<Telemetry>, control: Arc<Control>) {
-    let mut tables = control.tables();
-    let mut current = control.live().peek().settings.log.clone();
-    while tables.changed().await.is_ok() {
-        let log = tables.borrow_and_update().settings.log.clone();
-        if log.level != current.level || log.output != current.output {
-            take_over_log(&telemetry, &control);
-            current = log;
-        }
-    }
-}
-
-fn take_over_log(telemetry: &Telemetry, control: &Control) {
-    let settings = Arc::clone(&control.live().peek().settings);
-    let output = match &settings.log.output {
-        LogOutput::Stdout => None,
-        LogOutput::File(path) => Some(control.resolve(path)),
-    };
-    telemetry.apply(&settings.log, output);
-}
-
-/// The signals that the process answers to.
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-    quit: Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-        })
-    }
-
-    /// Serves SIGHUP until SIGTERM or SIGINT.
-    async fn until_asked_to_stop(&mut self, telemetry: &Telemetry, control: &Arc<Control>) {
-        loop {
-            tokio::select! {
-                _ = self.hangup.recv() => {
-                    telemetry.reopen();
-                    // What came of it is logged, counted and shown in /v1/status.
-                    let _ = control.reload().await;
-                }
-                _ = self.quit.recv() => {
-                    tracing::warn!("SIGQUIT hands over to a new process, which this version cannot: ignored");
-                }
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-            }
-        }
-    }
-
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
+fn bind_admin(
+    control: &Control,
+    inherited: &mut Inherited,
+    offers: &mut Vec<Offer>,
+) -> io::Result<tidegate_admin::Bound> {
+    let written = control.live().view().config.admin.address.clone();
+    let address = canonical(&written, |address| control.locate(address));
+    let bound = tidegate_admin::bind(control, inherited.take(ADMIN, &address))?;
+    offers.push(Offer::of(ADMIN, address, bound.handle()?));
+    Ok(bound)
 }

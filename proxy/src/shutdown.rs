@@ -8,9 +8,10 @@
 //! pingora's own grace period is an unconditional sleep, and cuts kept-alive clients without a word;
 //! none of it is used.
 
+use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pingora_core::server::ShutdownWatch;
@@ -30,7 +31,10 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 enum Phase {
     Serving,
     Announced,
-    Closing(Instant),
+    /// Connections that idle are closed at `last_request`.
+    Closing {
+        last_request: Instant,
+    },
 }
 
 /// Where the drain stands, and who has to finish.
@@ -43,6 +47,8 @@ pub(crate) struct Drain {
     /// Ends tunnels.
     cut: CancellationToken,
     active: Arc<AtomicUsize>,
+    /// The listeners on which another process accepts now.
+    handed_over: OnceLock<BTreeSet<String>>,
 }
 
 /// An exchange under way, for as long as it lives.
@@ -73,6 +79,7 @@ impl Drain {
             connections: TaskTracker::new(),
             cut: CancellationToken::new(),
             active: Arc::default(),
+            handed_over: OnceLock::new(),
         })
     }
 
@@ -119,11 +126,23 @@ impl Drain {
     /// Closes the listeners and waits until no connection is left, at most so long; how many
     /// exchanges were still under way then.
     pub(crate) async fn close(&self, timeout: Duration) -> usize {
+        self.end(LINGER, timeout).await
+    }
+
+    /// Like [`Self::close`], after another process has begun to accept on these listeners: kept-alive
+    /// connections are waited for as long as exchanges are.
+    pub(crate) async fn close_handed_over(&self, listeners: BTreeSet<String>, timeout: Duration) -> usize {
+        // A process hands over once.
+        let _ = self.handed_over.set(listeners);
+        self.end(timeout, timeout).await
+    }
+
+    async fn end(&self, linger: Duration, timeout: Duration) -> usize {
         self.announce();
-        self.phase.send_replace(Phase::Closing(Instant::now()));
+        self.phase.send_replace(Phase::Closing { last_request: Instant::now() + linger });
         self.connections.close();
         let farewell = FAREWELL.min(timeout);
-        if tokio::time::timeout(timeout - farewell, self.connections.wait()).await.is_ok() {
+        if tokio::time::timeout(timeout.saturating_sub(farewell), self.connections.wait()).await.is_ok() {
             return 0;
         }
         self.cut.cancel();
@@ -138,24 +157,46 @@ impl Drain {
         self.cut.clone()
     }
 
+    /// Waits for idle connections no longer than a drain that nobody has taken over from.
+    pub(crate) fn hurry(&self) {
+        let soon = Instant::now() + LINGER;
+        self.phase.send_if_modified(|phase| match phase {
+            Phase::Closing { last_request } if *last_request > soon => {
+                *last_request = soon;
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// Whether another process accepts on this listener now.
+    pub(crate) fn is_handed_over(&self, listener: &str) -> bool {
+        self.handed_over.get().is_some_and(|listeners| listeners.contains(listener))
+    }
+
     /// Resolves when listeners are to be closed.
     pub(crate) async fn listeners_close(&self) {
-        self.closing().await;
+        let mut phase = self.phase.subscribe();
+        // The sender lives in `self`, so the wait cannot end otherwise.
+        let _ = phase.wait_for(|phase| matches!(phase, Phase::Closing { .. })).await;
     }
 
     /// Resolves when a connection that idles is to be closed.
     pub(crate) async fn no_more_requests(&self) {
-        let since = self.closing().await;
-        tokio::time::sleep_until(since + LINGER).await;
-    }
-
-    async fn closing(&self) -> Instant {
         let mut phase = self.phase.subscribe();
-        let reached = phase.wait_for(|p| matches!(p, Phase::Closing(_))).await;
-        match reached.map(|p| *p) {
-            Ok(Phase::Closing(since)) => since,
-            // The sender lives in `self`, so the wait cannot end otherwise.
-            _ => std::future::pending().await,
+        loop {
+            let now = *phase.borrow_and_update();
+            let over = async {
+                match now {
+                    Phase::Closing { last_request } => tokio::time::sleep_until(last_request).await,
+                    Phase::Serving | Phase::Announced => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => return,
+                // The sender lives in `self`.
+                _ = phase.changed() => {}
+            }
         }
     }
 }
@@ -182,6 +223,39 @@ mod tests {
         let _ = done.send(());
         assert_eq!(closing.await.expect("no panic"), 0);
         assert_eq!(start.elapsed().as_secs(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_connections_are_waited_for_when_another_process_has_taken_over() {
+        let shutdown_timeout = Duration::from_secs(30);
+        for (handed_over, hurried, idles_ms) in
+            [(false, false, 500), (true, false, 30_000), (true, true, 500), (false, true, 500)]
+        {
+            let drain = Drain::new();
+            drain.spawn({
+                let drain = Arc::clone(&drain);
+                async move { drain.no_more_requests().await }
+            });
+            let start = Instant::now();
+            let listeners = BTreeSet::from(["web".to_owned()]);
+            let closing = async {
+                if handed_over {
+                    drain.close_handed_over(listeners, shutdown_timeout).await
+                } else {
+                    drain.close(shutdown_timeout).await
+                }
+            };
+            let hurrying = async {
+                drain.listeners_close().await;
+                if hurried {
+                    drain.hurry();
+                }
+            };
+            tokio::join!(closing, hurrying);
+            assert_eq!(start.elapsed().as_millis(), idles_ms, "{handed_over} {hurried}");
+            assert_eq!(drain.is_handed_over("web"), handed_over);
+            assert!(!drain.is_handed_over("other"));
+        }
     }
 
     #[tokio::test(start_paused = true)]

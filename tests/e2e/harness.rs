@@ -8,6 +8,7 @@
 pub(crate) mod api;
 pub(crate) mod authority;
 pub(crate) mod client;
+pub(crate) mod clients;
 pub(crate) mod config;
 pub(crate) mod deployer;
 pub(crate) mod events;
@@ -23,6 +24,7 @@ pub(crate) mod rollouts;
 pub(crate) mod scripted;
 pub(crate) mod server;
 pub(crate) mod socket;
+pub(crate) mod successor;
 pub(crate) mod tidegate;
 pub(crate) mod upstream;
 pub(crate) mod visitors;
@@ -32,6 +34,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use api::Api;
 pub(crate) use client::{Client, Fail, Request, Response};
+pub(crate) use clients::Clients;
 pub(crate) use deployer::Deployer;
 pub(crate) use h2_client::H2;
 pub(crate) use modern::Modern;

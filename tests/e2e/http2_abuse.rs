@@ -19,7 +19,7 @@ struct Victim {
 
 impl Victim {
     async fn start() -> Self {
-        Self::start_with("header_timeout = \"1s\"\nidle_timeout = \"2s\"").await
+        Self::start_with("header_timeout = \"1s\"\nidle_timeout = \"3s\"").await
     }
 
     async fn start_with(keys: &str) -> Self {
@@ -82,7 +82,7 @@ fn odd(number: usize) -> u32 {
     u32::try_from(number).unwrap() * 2 + 1
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_are_taken_back_at_once() {
     let reached = floods("rapid reset", 100_000, |number| {
         let stream = odd(number);
@@ -91,7 +91,7 @@ async fn requests_that_are_taken_back_at_once() {
     assert!(reached.await < 500);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_whose_reset_is_provoked() {
     let reached = floods("provoked reset", 100_000, |number| {
         let stream = odd(number);
@@ -101,7 +101,7 @@ async fn requests_whose_reset_is_provoked() {
     assert!(reached.await < 500);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heads_that_never_end() {
     let piece = vec![b'x'; 16_000];
     let open = |number: usize| match number {
@@ -116,7 +116,7 @@ async fn heads_that_never_end() {
     assert_eq!(floods("empty continuation", 100_000, empty).await, 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_that_only_make_work() {
     floods("settings", 100_000, |_| frame(SETTINGS, 0, 0, &setting(3, 100))).await;
     floods("ping", 100_000, |_| frame(PING, 0, 0, &[7; 8])).await;
@@ -124,7 +124,7 @@ async fn frames_that_only_make_work() {
     floods("unknown", 100_000, |_| frame(0xfa, 0, 0, b"what")).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_without_data() {
     floods("empty data", 100_000, |number| match number {
         0 => frame(HEADERS, END_HEADERS, 1, &get("/")),
@@ -134,7 +134,7 @@ async fn data_without_data() {
 }
 
 /// One large field in the table, referred to again and again (CVE-2026-105297).
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heads_that_are_small_on_the_wire_only() {
     let victim = Victim::start().await;
     let large = [&[0x40, 1, b'a', 0x7f, 0xa1, 0x1e][..], &[b'v'; 4_000]].concat();
@@ -157,7 +157,7 @@ async fn heads_that_are_small_on_the_wire_only() {
     victim.assert_small("header bomb");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_nobody_takes_end_at_the_deadline() {
     let victim = Victim::start().await;
     let got = victim
@@ -175,7 +175,7 @@ async fn answers_that_nobody_takes_end_at_the_deadline() {
     victim.assert_small("window of nothing");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silence_ends_wherever_it_begins() {
     let victim = Victim::start().await;
     let settings = frame(SETTINGS, 0, 0, &[]);
@@ -198,7 +198,7 @@ async fn silence_ends_wherever_it_begins() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_word_for_it_is_told() {
     let victim = Victim::start().await;
     let mut frames = Frames::connect(victim.tidegate.web(), &[]).await;

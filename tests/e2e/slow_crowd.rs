@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::harness::rollouts::alone;
@@ -57,8 +57,23 @@ async fn ask_and_wait(address: SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4 * 1024).unwrap();
     let mut stream = socket.connect(address).await.unwrap();
-    stream.write_all(b"GET /?do=bytes:10000000 HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /much HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     std::future::pending().await
+}
+
+/// An upstream that gives a hundred megabytes to whoever asks, at no cost.
+async fn giver() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n").await;
+                while stream.write_all(&[0; 16 * 1024]).await.is_ok() {}
+            });
+        }
+    });
+    address
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,7 +81,9 @@ async fn normal_traffic_does_not_notice_them() {
     let _alone = alone().await;
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let upstream = Upstream::start("app").await;
-    let rest = config::one_pool_rest(&[&upstream], "", "");
+    let much = "[[routes]]\nname = \"much\"\nmatches = [{ path = { exact = \"/much\" } }]\npool = \"much\"\n";
+    let rest =
+        config::one_pool_rest(&[&upstream], "", "") + &config::pool_at("much", &[giver().await], "") + much;
     let tidegate = Tidegate::start(&config::with_listener(KEYS, "", &rest)).await;
     let address = tidegate.web();
     p99(address).await;

@@ -24,7 +24,7 @@ cargo xtask <command>
   check    the quick part of it: fmt, tidy, clippy, unit tests
   tidy     only the rules of writing (length of files and functions, headers, leftovers)
   deny     only licences, bans, sources, and advisories when their database can be fetched
-  setup    only what the tests need beside cargo (nginx, rustfmt, clippy, cargo-deny)
+  setup    only what the tests need beside cargo (nginx, curl, h2load, openssl, rustfmt, clippy, cargo-deny)
   bench    criterion benches; further arguments go to them (cargo xtask bench -- decide)
   guard-cost   what a running guard adds to the CPU time of a request (Linux); --null measures the noise,
                --rounds N, --requests N and --connections N its size, --binary PATH takes another build
@@ -70,7 +70,7 @@ fn check(steps: &mut Steps) -> Result {
 
 fn setup(steps: &mut Steps) -> Result {
     steps.run("set-up: rustfmt and clippy", tools::components)?;
-    steps.run("set-up: nginx", tools::nginx)?;
+    steps.run("set-up: nginx, curl, h2load, openssl", tools::programs)?;
     steps.run("set-up: cargo-deny", tools::cargo_deny)
 }
 

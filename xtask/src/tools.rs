@@ -1,8 +1,8 @@
 //! What the checks need beside cargo and a C compiler, found or installed.
 //!
-//! nginx is the one program from the system (a test puts a real nginx behind the proxy). As root on Debian
-//! it is installed; anywhere else the message says exactly what to install. Nothing else of the system is
-//! touched.
+//! The programs from the system are those that tests put before and behind the proxy: nginx, curl, h2load and
+//! openssl. As root on Debian they are installed; anywhere else the message says exactly what to install.
+//! Nothing else of the system is touched.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,24 +23,55 @@ pub(crate) fn components() -> Result {
         .map_err(|why| format!("install rustfmt and clippy for this toolchain ({why})"))
 }
 
-/// A real nginx for the end-to-end tests.
-pub(crate) fn nginx() -> Result {
-    if nginx_is_here() {
-        println!("    nginx is here");
+/// A program of the system's, how it is asked whether it is there, and the Debian packages that have it.
+struct Program {
+    names: &'static [&'static str],
+    version: &'static str,
+    packages: &'static [&'static str],
+}
+
+const PROGRAMS: [Program; 4] = [
+    // Debian keeps it where an ordinary user's PATH does not look.
+    Program { names: &["nginx", "/usr/sbin/nginx"], version: "-v", packages: &["nginx-light", "nginx"] },
+    Program { names: &["curl"], version: "--version", packages: &["curl"] },
+    Program { names: &["h2load"], version: "--version", packages: &["nghttp2-client"] },
+    Program { names: &["openssl"], version: "version", packages: &["openssl"] },
+];
+
+/// The programs of the system that the end-to-end tests run.
+pub(crate) fn programs() -> Result {
+    let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !program.is_here()).collect();
+    if missing.is_empty() {
+        println!("    all of them are here");
         return Ok(());
     }
     if !(is_root() && Path::new("/etc/debian_version").exists()) {
-        return Err("the end-to-end tests need nginx, and only root on Debian can have it installed here. \
-                    Install it (Debian, Ubuntu: `sudo apt-get install nginx-light`; Fedora: `sudo dnf install nginx`; \
-                    macOS: `brew install nginx`) and run this again"
-            .to_owned());
+        let names: Vec<&str> = missing.iter().map(|program| program.names[0]).collect();
+        let packages: Vec<&str> = missing.iter().map(|program| program.packages[0]).collect();
+        return Err(format!(
+            "the end-to-end tests need {}, and only root on Debian can have them installed here. Install them \
+             (Debian, Ubuntu: `sudo apt-get install {}`; elsewhere the packages have similar names) and run this \
+             again",
+            names.join(", "),
+            packages.join(" ")
+        ));
     }
     shown(apt().args(["update", "-qq"]))?;
-    let light = shown(apt().args(["install", "-y", "-qq", "--no-install-recommends", "nginx-light"]));
-    if light.is_err() {
-        shown(apt().args(["install", "-y", "-qq", "--no-install-recommends", "nginx"]))?;
+    missing.into_iter().try_for_each(Program::install)
+}
+
+impl Program {
+    fn is_here(&self) -> bool {
+        self.names.iter().any(|name| succeeds(Command::new(name).arg(self.version)))
     }
-    if nginx_is_here() { Ok(()) } else { Err("nginx was installed but `nginx -v` does not run".to_owned()) }
+
+    fn install(&self) -> Result {
+        let name = self.names[0];
+        let installed = self.packages.iter().any(|package| {
+            shown(apt().args(["install", "-y", "-qq", "--no-install-recommends", package])).is_ok()
+        });
+        if installed && self.is_here() { Ok(()) } else { Err(format!("{name} could not be installed")) }
+    }
 }
 
 /// cargo-deny, built from crates.io when it is missing.
@@ -50,11 +81,6 @@ pub(crate) fn cargo_deny() -> Result {
         return Ok(());
     }
     cargo(&["install", "cargo-deny", "--locked", "--version", CARGO_DENY])
-}
-
-fn nginx_is_here() -> bool {
-    // Debian keeps it where an ordinary user's PATH does not look.
-    ["nginx", "/usr/sbin/nginx"].iter().any(|program| succeeds(Command::new(program).arg("-v")))
 }
 
 fn apt() -> Command {

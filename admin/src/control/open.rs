@@ -12,9 +12,10 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tidegate_core::change::Now;
 use tidegate_core::config::Config;
+use tidegate_core::handover::Handover;
 use tidegate_core::live::Live;
 use tidegate_core::state::State;
-use tidegate_core::validate::Problem;
+use tidegate_core::validate::{Problem, Valid};
 use tokio::sync::watch;
 
 use super::{Control, Reloads};
@@ -22,8 +23,9 @@ use crate::access::Token;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::events::Bus;
+use crate::keeper::Keeper;
 use crate::process::Process;
-use crate::source::{Env, Source, beside, describe};
+use crate::source::{Env, Reading, Source, beside, describe};
 use crate::store::{Recovered, Store};
 use crate::tls::{Expired, Material};
 
@@ -85,30 +87,48 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-impl Control {
-    /// Reads the file, recovers what an earlier process left, and publishes the first table.
-    pub fn open(options: Options) -> Result<Arc<Self>, StartError> {
+/// A start whose file has been found to be good: only the state folder is left to be opened.
+pub struct Prepared {
+    source: Source,
+    reading: Reading,
+    config: Arc<Valid<Config>>,
+    token: Option<Token>,
+    material: Material,
+    clock: Clock,
+}
+
+impl Prepared {
+    /// Reads the file, and all that it names.
+    pub fn read(options: Options) -> Result<Self, StartError> {
         let Options { config_path, config_text, env, clock } = options;
         let source = Source::new(config_path, config_text, env);
         let reading = source.text();
         let config = source.parse(&reading);
         let not_good = |problems| StartError::File { file: source.name(), problems };
         let config = config.map_err(not_good)?;
-        let now = clock.now();
-        let now_s = i64::try_from(now.wall_ms / 1_000).unwrap_or(i64::MAX);
+        let now_s = i64::try_from(clock.now().wall_ms / 1_000).unwrap_or(i64::MAX);
         let material = Material::read(&config, &|file| source.resolve(file), Expired::Warn, now_s);
         let material = material.map_err(not_good)?;
         let token = config.admin.token_file.as_ref().map(|file| read_token(&source.resolve(file)));
         let token = token.transpose().map_err(|why| StartError::Token(format!("admin.token_file: {why}")))?;
+        Ok(Self { source, reading, config, token, material, clock })
+    }
+
+    /// Recovers what an earlier process left, or takes what a running one hands over, and publishes the
+    /// first table.
+    pub fn open(self, handover: Option<&Handover>) -> Result<Arc<Control>, StartError> {
+        let Self { source, reading, config, token, material, clock } = self;
+        let now = clock.now();
         let written_address = config.admin.address.clone();
         let folder = config.admin.state_dir.as_ref().map(|folder| source.resolve(folder));
-        let opened = folder.map(|folder| Store::open(&folder, now.wall_ms)).transpose();
-        let (mut store, recovered) = match opened.map_err(StartError::State)? {
-            Some((store, recovered)) => (Some(store), recovered),
-            None => (None, Recovered::default()),
-        };
-        let Recovered { state, history } = recovered;
+        let opened = folder.map(|folder| open_store(&folder, handover, now.wall_ms)).transpose();
+        let (mut store, recovered) = opened.map_err(StartError::State)?.unzip();
+        let recovered = handover.map(Recovered::handed_over).or(recovered);
+        let Recovered { state, history } = recovered.unwrap_or_default();
         let (live, record, events) = Live::start(config, &state, history, now);
+        if let Some(handover) = handover {
+            handover.tell(&live.peek(), now);
+        }
         let written = store.as_mut().map_or(Ok(()), |store| store.append_and_snapshot(&record));
         if let Err(error) = &written {
             tracing::error!(
@@ -123,7 +143,7 @@ impl Control {
             bus.publish(event);
         }
         let reloads = Reloads { at_ms: now.wall_ms, problems: Vec::new(), ok: 0, unchanged: 0, failed: 0 };
-        Ok(Arc::new(Self {
+        Ok(Arc::new(Control {
             tables: watch::Sender::new(live.snapshot()),
             live: Arc::new(live),
             board: Board::default(),
@@ -134,11 +154,33 @@ impl Control {
             source,
             token,
             material: ArcSwap::from_pointee(material),
-            store: Mutex::new(store),
+            keeper: Mutex::new(Keeper::of(store)),
+            standing: Mutex::default(),
             store_failures: AtomicU64::new(u64::from(written.is_err())),
             last_reading: Mutex::new(Some(reading)),
             reloads: Mutex::new(reloads),
         }))
+    }
+}
+
+/// Opens the state folder; what is handed over goes into it, since it may be newer than what is there.
+fn open_store(
+    folder: &Path,
+    handover: Option<&Handover>,
+    wall_ms: u64,
+) -> Result<(Store, Recovered), String> {
+    let (mut store, recovered) = Store::open(folder, wall_ms)?;
+    if let Some(handover) = handover {
+        let history = handover.history.iter().map(|entry| (**entry).clone()).collect();
+        store.write_anew(handover.state.clone(), history)?;
+    }
+    Ok((store, recovered))
+}
+
+impl Control {
+    /// Reads the file, recovers what an earlier process left, and publishes the first table.
+    pub fn open(options: Options) -> Result<Arc<Self>, StartError> {
+        Prepared::read(options)?.open(None)
     }
 }
 

@@ -10,6 +10,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use tidegate_core::handover::Handover;
 use tidegate_core::state::{Entry, Record, State};
 use tidegate_core::units::Generation;
 
@@ -26,6 +27,11 @@ pub(crate) struct Recovered {
 }
 
 impl Recovered {
+    /// What a running process hands over.
+    pub(crate) fn handed_over(handover: &Handover) -> Self {
+        Self { state: handover.state.clone(), history: handover.history.iter().cloned().collect() }
+    }
+
     pub(super) fn of(folded: &Folded) -> Self {
         let history = folded.history.iter().cloned().map(Arc::new).collect();
         Self { state: folded.state.clone(), history }

@@ -103,7 +103,7 @@ async fn a_socket_is_for_its_owner_and_replaces_a_dead_one() {
     let admin = Admin::start_file(&path);
     let mode = std::fs::metadata(&socket).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    assert!(crate::bind(&admin.control).is_err(), "somebody listens on it");
+    assert!(crate::bind(&admin.control, None).is_err(), "somebody listens on it");
     let mut stream = tokio::net::UnixStream::connect(&socket).await.expect("it listens");
     let call = b"GET /v1/splits HTTP/1.1\r\nhost: whatever\r\nconnection: close\r\n\r\n";
     stream.write_all(call).await.expect("sent");

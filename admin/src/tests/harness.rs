@@ -63,7 +63,7 @@ impl Admin {
     }
 
     fn run(control: Arc<Control>) -> Self {
-        let bound = bind(&control).expect("a free port");
+        let bound = bind(&control, None).expect("a free port");
         let address = match &bound {
             Bound::Tcp(listener) => listener.local_addr().expect("bound"),
             Bound::Unix(..) => "127.0.0.1:0".parse().expect("an address"),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::harness::{Admin, config};
 use crate::clock::Clock;
-use crate::{Control, Options, StartError};
+use crate::{Control, Options, Prepared, StartError};
 
 const WEIGHTS: &str = "/v1/splits/checkout/weights";
 
@@ -131,4 +131,54 @@ fn a_start_tells_everything_that_is_wrong() {
     let folder = tempfile::tempdir().expect("a folder");
     let missing = Control::open(Options::file(folder.path().join("none.toml"), Clock::start()));
     assert!(matches!(missing, Err(StartError::File { .. })));
+}
+
+#[tokio::test]
+async fn a_process_that_hands_over_changes_nothing_and_takes_back_what_the_other_one_left() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = write(folder.path(), "", 5);
+    let admin = Admin::start_file(&path);
+    admin.put(WEIGHTS, r#"{"weights":{"stable":50,"canary":50}}"#).await.ok();
+    let handover = admin.control.hand_over().expect("all is on disk");
+    assert_eq!(handover.state.generation, 2);
+    let refused = admin.put(WEIGHTS, r#"{"weights":{"stable":1,"canary":1}}"#).await.refused(503);
+    assert_eq!(refused["type"], "urn:tidegate:problem:taking-over");
+    // The other process gets as far as writing its start down, and then fails.
+    let other = Prepared::read(Options::file(path.clone(), Clock::start())).expect("a good file");
+    let other = other.open(Some(&handover)).expect("the folder is free");
+    assert_eq!((other.live().peek().generation, other.is_durable()), (3, Some(true)));
+    drop(other);
+    admin.control.take_back();
+    assert_eq!(admin.control.is_durable(), Some(true));
+    let split = admin.put(WEIGHTS, r#"{"weights":{"stable":1,"canary":1}}"#).await.ok();
+    assert_eq!(split["generation"], 3, "as if nothing had been");
+    let admin = restart(admin, &path).await;
+    let history = admin.get("/v1/history").await.ok();
+    let generations: Vec<_> =
+        history["history"].as_array().expect("a list").iter().map(|c| &c["generation"]).collect();
+    assert_eq!(json!(generations), json!([4, 3, 2, 1]));
+}
+
+#[tokio::test]
+async fn a_folder_that_the_other_process_keeps_is_had_again_when_that_is_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = write(folder.path(), "", 5);
+    let admin = Admin::start_file(&path);
+    let handover = admin.control.hand_over().expect("all is on disk");
+    let other = Prepared::read(Options::file(path.clone(), Clock::start())).expect("a good file");
+    let other = other.open(Some(&handover)).expect("the folder is free");
+    let control = std::sync::Arc::clone(&admin.control);
+    tokio::task::spawn_blocking(move || control.take_back()).await.expect("no panic");
+    let refused = admin.put(WEIGHTS, r#"{"weights":{"stable":1,"canary":1}}"#).await.refused(507);
+    assert!(refused["detail"].as_str().is_some_and(|why| why.contains("another process")), "{refused}");
+    assert_eq!(admin.control.is_durable(), Some(false));
+    drop(other);
+    // Asked for at most once a second.
+    let latest = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while admin.control.is_durable() != Some(true) {
+        assert!(std::time::Instant::now() < latest, "not had again");
+        admin.control.save_unsaved().await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    admin.put(WEIGHTS, r#"{"weights":{"stable":1,"canary":1}}"#).await.ok();
 }

@@ -151,7 +151,7 @@ pub(super) fn settle(before: Option<&Arc<Pool>>, after: &Pool) {
     // What was found of what ran there before says nothing of what runs there now.
     let cells = after.endpoints.iter().map(|e| &e.cell);
     cells.filter(replaced).for_each(|cell| cell.forget_checks(Status::Unknown));
-    if before.is_some_and(|before| question(before) != question(after)) {
+    if before.is_some_and(|before| !asks_the_same(before.health.as_deref(), after.health.as_deref())) {
         for endpoint in &after.endpoints {
             endpoint.cell.forget_checks(initial(after.health.as_deref()));
             endpoint.cell.expect_up();
@@ -167,10 +167,14 @@ pub(super) fn retire_all(pool: &Pool) {
     pool.endpoints.iter().for_each(|endpoint| endpoint.cell.set_retired(true));
 }
 
-/// What a pool's checks ask. How often, how patiently and until when may change, and what is known
-/// still holds.
-fn question(pool: &Pool) -> Option<impl PartialEq> {
-    let config::Health { path, tcp, grpc, status, port, host, headers, .. } = pool.health.as_deref()?.clone();
+/// Whether two pools' checks ask the same. How often, how patiently and until when may change, and what
+/// is known still holds.
+pub(crate) fn asks_the_same(before: Option<&config::Health>, after: Option<&config::Health>) -> bool {
+    question(before) == question(after)
+}
+
+fn question(health: Option<&config::Health>) -> Option<impl PartialEq> {
+    let config::Health { path, tcp, grpc, status, port, host, headers, .. } = health?.clone();
     Some((path, tcp, grpc, status, port, host, headers))
 }
 

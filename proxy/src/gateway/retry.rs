@@ -7,6 +7,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, RetryType};
 use pingora_proxy::Session;
 use tidegate_core::cell::EndpointCell;
+use tidegate_core::config::Protocol;
 use tidegate_core::record::{Failure, Outcome};
 
 use super::{Gateway, cause, rescue};
@@ -39,7 +40,8 @@ pub(super) fn peer(gateway: &Gateway, context: &mut Context, cell: &Arc<Endpoint
     // while the upstream takes no more of a body.
     let left_ms = context.deadline_ms.map(|at| at.saturating_sub(context.tries.began_ms));
     let left = left_ms.map_or(Duration::MAX, Duration::from_millis);
-    let upgrade = context.upgrade.is_some();
+    // HTTP/2 has no upgrades: there the request goes without, and is answered as any other.
+    let upgrade = context.upgrade.is_some() && pool.protocol != Protocol::H2;
     let limits = Limits {
         connect: pool.timeouts.connect.min(try_timeout).min(left),
         // Until it is answered, the client's side keeps the time of an upgrade.

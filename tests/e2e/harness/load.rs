@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -60,14 +61,42 @@ impl Tally {
 impl Load {
     /// So many connections, each sending `request` as fast as it is answered.
     pub(crate) fn start(address: SocketAddr, connections: usize, request: &Request) -> Self {
+        Self::start_paced(address, connections, request, Duration::ZERO)
+    }
+
+    /// As [`Self::start`], with this pause after each answer.
+    pub(crate) fn start_paced(
+        address: SocketAddr,
+        connections: usize,
+        request: &Request,
+        pause: Duration,
+    ) -> Self {
         let (stop, address) = (watch::channel(false).0, watch::channel(address).0);
         let answered = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
         for number in 0..connections {
             let request = request.clone().header("x-user-id", &format!("load-{number}"));
-            tasks.spawn(run(stop.subscribe(), address.subscribe(), request, Arc::clone(&answered)));
+            let (stop, address) = (stop.subscribe(), address.subscribe());
+            tasks.spawn(run(stop, address, request, Arc::clone(&answered), pause));
         }
         Self { stop, address, answered, tasks }
+    }
+
+    /// So many clients of another kind: each runs until it is told to stop, and says what it saw.
+    pub(crate) fn of<F>(
+        address: SocketAddr,
+        clients: usize,
+        client: impl Fn(watch::Receiver<bool>, SocketAddr, Arc<AtomicUsize>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = Tally> + Send + 'static,
+    {
+        let (stop, answered) = (watch::channel(false).0, Arc::default());
+        let mut tasks = JoinSet::new();
+        for _ in 0..clients {
+            tasks.spawn(client(stop.subscribe(), address, Arc::clone(&answered)));
+        }
+        Self { stop, address: watch::channel(address).0, answered, tasks }
     }
 
     /// Where connections made from now on go.
@@ -102,6 +131,7 @@ async fn run(
     address: watch::Receiver<SocketAddr>,
     request: Request,
     answered: Arc<AtomicUsize>,
+    pause: Duration,
 ) -> Tally {
     let mut tally = Tally::default();
     let mut client = Client::new(*address.borrow());
@@ -126,8 +156,11 @@ async fn run(
             Err(fail) => {
                 tally.failures.push(format!("request {number} of this connection: {fail:?}"));
                 // A dead port must not turn into a busy loop.
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
+        }
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
     }
     tally.connects = client.connects;

@@ -98,7 +98,12 @@ impl Tidegate {
     }
 
     fn spawn_by(mut command: Command, folder: &Path, variables: &[(&str, &str)]) -> Self {
-        command.args(["run", "--config"]).arg(folder.join("tidegate.toml"));
+        command.arg("run");
+        Self::spawn_with(command, folder, variables)
+    }
+
+    fn spawn_with(mut command: Command, folder: &Path, variables: &[(&str, &str)]) -> Self {
+        command.arg("--config").arg(folder.join("tidegate.toml"));
         command.envs(variables.iter().copied()).env_remove("RUST_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -106,6 +111,58 @@ impl Tidegate {
         let err = Lines::of(child.stderr.take().unwrap());
         let (folder, listeners) = (folder.to_path_buf(), BTreeMap::new());
         Self { child, folder, own_folder: None, listeners, admin: None, out, err }
+    }
+
+    /// Start another process that waits to take this one's place, with what lies in the folder now.
+    pub(crate) async fn successor(&self) -> Self {
+        let this = self.spawn_successor(&[]);
+        this.logs("the configuration is good").await;
+        this
+    }
+
+    /// As [`Self::successor`], with variables in the environment, and however it goes.
+    pub(crate) fn spawn_successor(&self, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(BINARY);
+        command.arg("run").arg("--upgrade").env_remove("TIDEGATE_UPGRADE_SOCKET");
+        Self::spawn_with(command, &self.folder, variables)
+    }
+
+    /// Upgrade in place: the new process, and the old one, which drains.
+    pub(crate) async fn upgrade(mut self) -> (Self, Self) {
+        let mut new = self.successor().await;
+        self.signal("QUIT");
+        new.takes_over().await;
+        // From then on it is the new one that answers.
+        self.logs("the admin API accepts no more calls").await;
+        new.own_folder = self.own_folder.take();
+        (new, self)
+    }
+
+    /// Wait until it has taken over and is ready.
+    pub(crate) async fn takes_over(&mut self) {
+        let out = self.out.clone();
+        self.until_ready(|| out.json()).await;
+        self.logs("taken over").await;
+    }
+
+    /// Wait for a line of the log that begins so.
+    pub(crate) async fn logs(&self, words: &str) {
+        let said = async || self.has_logged(words).then_some(());
+        super::eventually(&format!("it says: {words}"), said).await;
+    }
+
+    pub(crate) fn has_logged(&self, words: &str) -> bool {
+        let message = |line: &Value| field(line, "message").as_str().is_some_and(|m| m.starts_with(words));
+        self.out.json().iter().any(message)
+    }
+
+    /// What it wrote to stderr.
+    pub(crate) fn stderr(&self) -> String {
+        self.err.all().join("\n")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     async fn until_ready(&mut self, lines: impl Fn() -> Vec<Value>) {
