@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::SendStream;
 use h2::client::ResponseFuture;
+use h2::{Reason, SendStream};
 use tokio::sync::watch;
 
-use super::h2_client::{H2, download, is_untouched};
+use super::h2_client::{H2, download};
 use super::load::{Load, Tally};
 use super::{PATIENCE, Request, within};
 
@@ -97,4 +97,9 @@ async fn status(begun: Result<(ResponseFuture, SendStream<Bytes>), h2::Error>) -
     let (parts, body) = answer.await?.into_parts();
     download(body).await?;
     Ok(parts.status.as_u16())
+}
+
+/// Whether a stream was refused without having been looked at, so that it may be sent again.
+fn is_untouched(error: &h2::Error) -> bool {
+    error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM)
 }
