@@ -26,6 +26,7 @@ pub mod gate;
 pub mod guard;
 pub mod handover;
 pub mod health;
+pub mod http1;
 pub mod ledger;
 pub mod live;
 pub mod mirror;

@@ -7,10 +7,8 @@ mod client;
 mod connection;
 mod deadlines;
 mod exchange;
-mod framing;
 mod greet;
 mod h2;
-mod head;
 mod identity;
 mod proxy_protocol;
 mod transport;
@@ -29,6 +27,7 @@ use socket2::{SockFilter, SockRef};
 use tidegate_admin::Control;
 use tidegate_core::config::Listener;
 use tidegate_core::edge::{ListenerCell, Refusal};
+use tidegate_core::http1::{framing, head};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 

@@ -2,7 +2,7 @@
 //!
 //! The `h2` crate has refused what RFC 9113 calls malformed: wrong, doubled or late pseudo-headers, fields
 //! of a connection, names in upper case. Here is what is left, held to the rules of
-//! [`super::super::head`], so that a request means the same whatever it came by: `:authority` becomes
+//! HTTP/1.1's, so that a request means the same whatever it came by: `:authority` becomes
 //! `Host`, the target is a path, cookies are one line. Next: [`super::stream`].
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderValue};
@@ -10,9 +10,9 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, Method};
 use pingora_http::RequestHeader;
+use tidegate_core::http1::head::{self, MAX_FIELDS, Refused, bad};
 
 use crate::listen::exchange::Exchange;
-use crate::listen::head::{self, MAX_FIELDS, Refused, bad};
 
 /// Checks a head.
 pub(super) fn check(mut parts: Parts, exchange: &Exchange) -> Result<RequestHeader, Refused> {

@@ -1,7 +1,7 @@
 //! Where a request's body ends, followed byte by byte as the gateway reads it.
 //!
-//! The connection hands the gateway exactly one request at a time: what lies behind its end stays
-//! here for the next one, so a pipelined request can neither cut the current one short nor slip past
+//! A connection hands the gateway exactly one request at a time: what lies behind its end stays
+//! there for the next one, so a pipelined request can neither cut the current one short nor slip past
 //! the checks of [`super::head`]. Chunked bodies (RFC 9112, 7.1) are held to the grammar: a size in
 //! hexadecimal digits, CRLF line ends and nothing else.
 
@@ -12,7 +12,7 @@ const MAX_TRAILERS: u32 = 16 * 1024;
 
 /// What is left of the current request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Framing {
+pub enum Framing {
     /// Nothing: what comes belongs to the next request.
     Done,
     /// So many bytes.
@@ -25,16 +25,16 @@ pub(crate) enum Framing {
 
 /// The body breaks the grammar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BadChunk;
+pub struct BadChunk;
 
 impl Framing {
     /// Whether the request is complete.
-    pub(crate) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }
 
     /// How many of the next `bytes` belong to the request; moves past them.
-    pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<usize, BadChunk> {
+    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, BadChunk> {
         match self {
             Self::Done => Ok(0),
             Self::Rest => Ok(bytes.len()),
@@ -59,7 +59,7 @@ impl Framing {
 
 /// Progress through a chunked body.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Chunks {
+pub struct Chunks {
     state: State,
     /// Of the chunk: its size while the line is read, then what is left of its data.
     size: u64,
@@ -84,7 +84,7 @@ enum State {
 }
 
 impl Chunks {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { state: State::Size, size: 0, line: 0 }
     }
 

@@ -2,45 +2,46 @@
 //!
 //! Pure: bytes in, verdict out. The rules are RFC 9112's, taken strictly: what two parsers could
 //! read in two ways is refused here with a 400, so that no upstream ever sees it. The gateway
-//! parses the same bytes again; the two cannot disagree on what is let through. Next:
-//! [`super::connection`] hands the head to the gateway.
+//! parses the same bytes again; the two cannot disagree on what is let through. Next: the data
+//! plane's connection hands the head to the gateway.
 
 use super::framing::{Chunks, Framing};
 
 /// A head may have this many fields.
-pub(super) const MAX_FIELDS: usize = 128;
+pub const MAX_FIELDS: usize = 128;
 const MAX_METHOD: usize = 32;
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub struct Refused {
     /// The status to answer.
-    pub(crate) status: u16,
+    pub status: u16,
     /// What is wrong, for the client and the log.
-    pub(crate) why: &'static str,
+    pub why: &'static str,
 }
 
-pub(super) const fn bad(why: &'static str) -> Refused {
+/// Refused with a 400.
+pub const fn bad(why: &'static str) -> Refused {
     Refused { status: 400, why }
 }
 
 /// What the connection must know of a good head.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Head {
+pub struct Head {
     /// Its length in bytes, with the empty line.
-    pub(crate) length: usize,
+    pub length: usize,
     /// What follows it.
-    pub(crate) body: Framing,
+    pub body: Framing,
 }
 
 /// The end of the head in `bytes`, if it is there; `from` is how far earlier calls have looked.
-pub(crate) fn find_end(bytes: &[u8], from: usize) -> Option<usize> {
+pub fn find_end(bytes: &[u8], from: usize) -> Option<usize> {
     let from = from.saturating_sub(3);
     bytes[from..].windows(4).position(|w| w == b"\r\n\r\n").map(|at| from + at + 4)
 }
 
 /// Whether a line in `bytes` ends with a bare LF: such a head is refused at once, complete or not.
-pub(crate) fn has_bare_lf(bytes: &[u8], from: usize) -> bool {
+pub fn has_bare_lf(bytes: &[u8], from: usize) -> bool {
     let mut before = from.checked_sub(1).map(|at| bytes[at]);
     for byte in &bytes[from..] {
         if *byte == b'\n' && before != Some(b'\r') {
@@ -52,7 +53,7 @@ pub(crate) fn has_bare_lf(bytes: &[u8], from: usize) -> bool {
 }
 
 /// Checks a head that ends at `bytes.len()`.
-pub(crate) fn check(bytes: &[u8]) -> Result<Head, Refused> {
+pub fn check(bytes: &[u8]) -> Result<Head, Refused> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut fields);
     match request.parse(bytes) {
@@ -101,7 +102,8 @@ fn check_lines(bytes: &[u8]) -> Result<(), Refused> {
     Ok(())
 }
 
-pub(super) fn check_method(method: &str) -> Result<(), Refused> {
+/// Whether the method is one that can be served; any token is.
+pub fn check_method(method: &str) -> Result<(), Refused> {
     if method.len() > MAX_METHOD {
         return Err(Refused { status: 501, why: "the method is not known" });
     }
@@ -111,7 +113,8 @@ pub(super) fn check_method(method: &str) -> Result<(), Refused> {
     Ok(())
 }
 
-pub(super) fn check_target(method: &str, target: &str) -> Result<(), Refused> {
+/// Whether the target is a path, a whole URL, or `*` where that may be.
+pub fn check_target(method: &str, target: &str) -> Result<(), Refused> {
     if !target.bytes().all(|b| {
         (0x21..=0x7e).contains(&b)
             && !matches!(b, b'#' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
@@ -158,7 +161,7 @@ fn check_host(fields: &[httparse::Header<'_>], target: &str, is_http_11: bool) -
 }
 
 /// Whether `text` is a host with an optional port (RFC 3986, 3.2.2), without user information.
-pub(super) fn is_host(text: &str) -> bool {
+pub fn is_host(text: &str) -> bool {
     let (host, port) = if let Some(v6) = text.strip_prefix('[') {
         let Some((inside, after)) = v6.split_once(']') else { return false };
         if inside.parse::<std::net::Ipv6Addr>().is_err() {
@@ -222,7 +225,8 @@ fn body_of(fields: &[httparse::Header<'_>], is_http_11: bool) -> Result<Framing,
     }
 }
 
-pub(super) fn parse_length(value: &[u8]) -> Option<u64> {
+/// A Content-Length: digits, and at most 18 of them, so that no sum of two overflows.
+pub fn parse_length(value: &[u8]) -> Option<u64> {
     let is_number = !value.is_empty() && value.len() <= 18 && value.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(value).ok().filter(|_| is_number)?.parse().ok()
 }
