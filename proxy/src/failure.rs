@@ -5,12 +5,17 @@
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use pingora_core::protocols::http::date::get_cached_date;
 use pingora_core::{Error, ErrorSource, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tidegate_core::record::Failure;
 
 /// The header that names a failure in answers that Tidegate makes.
 pub(crate) const ERROR_HEADER: &str = "x-tidegate-error";
+/// What pingora calls a chunk that breaks the grammar; the name is its own, and not exported.
+const INVALID_CHUNK: ErrorType = ErrorType::new("InvalidChunk");
+/// The methods that are sure to be served, for answers that must name some; others pass, too.
+pub(crate) const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// What ended an exchange, or one try of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +68,7 @@ fn of_upstream(kind: &ErrorType, head_seen: bool) -> Failure {
         | E::HandshakeError => Failure::Connect,
         E::ReadTimedout | E::WriteTimedout => Failure::Timeout,
         E::InvalidHTTPHeader | E::H1Error | E::InvalidH2 => Failure::Protocol,
+        kind if *kind == INVALID_CHUNK => Failure::Protocol,
         _ if head_seen => Failure::Truncated,
         _ => Failure::Reset,
     }
@@ -151,9 +157,12 @@ fn accepts_problem(request: &RequestHeader) -> bool {
 pub(crate) fn raw_answer(status: u16, code: &str, detail: &str) -> Vec<u8> {
     let reason =
         http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
+    let allow = if status == 405 { format!("allow: {ALLOWED}\r\n") } else { String::new() };
+    let date = get_cached_date();
     format!(
-        "HTTP/1.1 {status} {reason}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
-         {ERROR_HEADER}: {code}\r\nconnection: close\r\n\r\n{detail}\n",
+        "HTTP/1.1 {status} {reason}\r\ndate: {}\r\ncontent-type: text/plain; charset=utf-8\r\n\
+         content-length: {}\r\n{allow}{ERROR_HEADER}: {code}\r\nconnection: close\r\n\r\n{detail}\n",
+        date.to_str().unwrap_or_default(),
         detail.len() + 1
     )
     .into_bytes()
@@ -174,6 +183,7 @@ mod tests {
             (up(E::ConnectionClosed), false, Cause::Upstream(Failure::Reset, false)),
             (up(E::ConnectionClosed), true, Cause::Upstream(Failure::Truncated, false)),
             (up(E::InvalidHTTPHeader), false, Cause::Upstream(Failure::Protocol, false)),
+            (up(INVALID_CHUNK), true, Cause::Upstream(Failure::Protocol, false)),
             (Error::new_down(E::ConnectionClosed), false, Cause::ClientGone),
             (Error::new_down(E::InvalidHTTPHeader), false, Cause::Client(400)),
             (Error::new_down(E::HTTPStatus(413)), false, Cause::Client(413)),

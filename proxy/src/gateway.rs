@@ -10,6 +10,7 @@ mod admit;
 mod complain;
 mod grpc;
 mod hold;
+mod last_hop;
 mod own;
 mod rescue;
 mod retry;
@@ -29,6 +30,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use tidegate_admin::Control;
+use tidegate_core::http1;
 use tidegate_core::record::{Failure, Outcome};
 
 use crate::context::{CLIENT_GONE, CLIENT_GONE_CODE, Context};
@@ -152,6 +154,12 @@ impl ProxyHttp for Gateway {
             // HTTP/1.0 knows no interim answers (RFC 9110, 15.2).
             session.set_ignore_info_resp(true);
         }
+        if headers::asks_to_close(session.req_header()) {
+            session.set_keepalive(None);
+        }
+        if last_hop::answers(session, context).await? {
+            return Ok(true);
+        }
         upgrade::look(session, context);
         let mut admitted = admit::admit(self, session, context);
         if admitted.is_ok() && !context.enter(self.now_ms()) {
@@ -257,7 +265,11 @@ impl ProxyHttp for Gateway {
         if let Some(endpoint) = context.endpoint()
             && !request.headers.contains_key(http::header::HOST)
         {
-            request.insert_header(http::header::HOST, endpoint.address.host())?;
+            let host = match admit::authority(session.req_header()) {
+                "" => endpoint.address.host(),
+                authority => authority.to_owned(),
+            };
+            request.insert_header(http::header::HOST, host)?;
         }
         headers::forward(request, origin, &facts.ids)?;
         headers::trailers(request, &session.req_header().headers)?;
@@ -293,6 +305,9 @@ impl ProxyHttp for Gateway {
         if status < 200 {
             return Ok(());
         }
+        if let Err(why) = http1::answer::check(answer.version, answer.status, &answer.headers) {
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
+        }
         context.tries.upstream_status = Some(status);
         context.grpc_status = None;
         grpc::note(context, &answer.headers);
@@ -312,8 +327,14 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
     ) -> Result<()> {
         headers::back(answer)?;
+        // pingora closes after an answer that came before the request was whole; an interim one is none.
+        session.set_close_on_response_before_downstream_finish(!answer.status.is_informational());
         if answer.status.is_informational() {
             return Ok(());
+        }
+        if answer.version == http::Version::HTTP_10 {
+            // The version is that of whoever speaks (RFC 9110, 6.2).
+            answer.set_version(http::Version::HTTP_11);
         }
         if session.req_header().version == http::Version::HTTP_10 {
             // HTTP/1.0 knows no chunks (RFC 9112, 6.1): the end of the connection ends the body.

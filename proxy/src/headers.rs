@@ -7,11 +7,11 @@ mod edit;
 
 use std::net::IpAddr;
 
-use http::StatusCode;
 use http::header::{
-    CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, SET_COOKIE, TE,
-    TRAILER, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS,
+    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
+use http::{Method, StatusCode};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tidegate_core::config::{Assign, SameSite};
@@ -133,12 +133,24 @@ pub(crate) fn forward(request: &mut RequestHeader, origin: Origin<'_>, ids: &Ids
         _ => "1.1 tidegate",
     };
     request.append_header(VIA, via)?;
+    if let Some(left) = max_forwards(request) {
+        request.insert_header(MAX_FORWARDS, left.saturating_sub(1))?;
+    }
     request.insert_header(X_REQUEST_ID, ids.request.clone())?;
     request.insert_header(TRACEPARENT, ids.trace_parent.clone())?;
     if !ids.trace_kept {
         request.remove_header(&TRACESTATE);
     }
     Ok(())
+}
+
+/// How many more proxies a request may pass, where it says so and that is for us to heed (RFC 9110, 7.6.2).
+pub(crate) fn max_forwards(request: &RequestHeader) -> Option<u64> {
+    if !matches!(request.method, Method::OPTIONS | Method::TRACE) {
+        return None;
+    }
+    let value = request.headers.get(MAX_FORWARDS)?.to_str().ok()?;
+    value.bytes().all(|b| b.is_ascii_digit()).then(|| value.parse().ok())?
 }
 
 /// `Forwarded`, where the client sent one: appended to when it is trusted, else replaced.
@@ -188,13 +200,20 @@ pub(crate) fn upgrade(request: &mut RequestHeader, protocol: &HeaderValue) -> Re
     request.insert_header(UPGRADE, protocol.clone())
 }
 
+/// Whether a request asks for the connection's end, on whatever line (RFC 9112, 9.6).
+pub(crate) fn asks_to_close(request: &RequestHeader) -> bool {
+    connection_options(&request.headers).any(|option| option.eq_ignore_ascii_case(b"close"))
+}
+
+fn connection_options(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = fields.get_all(CONNECTION).iter();
+    lines.flat_map(|line| line.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii)
+}
+
 /// The fields that `Connection` names, but for those that it may not.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
-        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+    connection_options(headers)
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
         .filter(|name| !is_end_to_end(name))
         .collect()
 }
@@ -216,7 +235,20 @@ pub(crate) fn back(answer: &mut ResponseHeader) -> Result<()> {
         answer.insert_header(CONNECTION, "upgrade")?;
         answer.insert_header(UPGRADE, protocol)?;
     }
+    frame_by_status(answer);
     Ok(())
+}
+
+/// Removes what would frame a body where there is none (RFC 9110, 8.6; RFC 9112, 6.1). A 304 keeps the
+/// length of what it stands for.
+fn frame_by_status(answer: &mut ResponseHeader) {
+    let bodiless = answer.status.is_informational() || answer.status == StatusCode::NO_CONTENT;
+    if bodiless {
+        answer.remove_header(&CONTENT_LENGTH);
+    }
+    if bodiless || answer.status == StatusCode::NOT_MODIFIED {
+        answer.remove_header(&TRANSFER_ENCODING);
+    }
 }
 
 /// Fields that frame or date the message: naming them in `Connection` is a fault, not a wish.

@@ -75,6 +75,9 @@ pub fn check(bytes: &[u8]) -> Result<Head, Refused> {
     check_target(method, target)?;
     check_host(request.headers, target, is_http_11)?;
     let body = body_of(request.headers, is_http_11)?;
+    if method == "TRACE" && !body.is_done() {
+        return Err(bad("TRACE has no body"));
+    }
     Ok(Head { length: bytes.len(), body })
 }
 
@@ -131,7 +134,7 @@ pub fn check_target(method: &str, target: &str) -> Result<(), Refused> {
 }
 
 /// The authority of a target in absolute form.
-fn authority(target: &str) -> Option<&str> {
+pub fn authority(target: &str) -> Option<&str> {
     let scheme = if target.get(..7).is_some_and(|s| s.eq_ignore_ascii_case("http://")) {
         7
     } else if target.get(..8).is_some_and(|s| s.eq_ignore_ascii_case("https://")) {

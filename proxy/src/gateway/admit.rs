@@ -7,6 +7,7 @@ use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use tidegate_core::decide::{Decided, Decision, KeyOrigin, decide, rescue};
+use tidegate_core::http1;
 use tidegate_core::record::Failure;
 use tidegate_core::request::{RequestView, client_address, normalise_host, normalise_path};
 use tidegate_core::snapshot::Settings;
@@ -152,8 +153,14 @@ fn settle(gateway: &Gateway, view: &RequestView<'_>, context: &mut Context) -> R
 
 /// The host that the request names.
 pub(super) fn host(head: &RequestHeader) -> Cow<'_, str> {
-    let host = head.headers.get(http::header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    normalise_host(host)
+    normalise_host(authority(head))
+}
+
+/// What the request is for: of HTTP/1.0, which needs no Host, a whole URL may say it (RFC 9112, 3.2.2).
+pub(super) fn authority(head: &RequestHeader) -> &str {
+    let target = || std::str::from_utf8(head.raw_path()).ok().and_then(http1::head::authority);
+    let host = head.headers.get(http::header::HOST).and_then(|h| h.to_str().ok());
+    host.or_else(target).unwrap_or_default()
 }
 
 /// The length of the body, where the head says it.

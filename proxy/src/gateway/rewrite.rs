@@ -4,6 +4,7 @@
 //! comes to the same. [`set_target`] is before Tidegate's own headers, [`finish`] after them: they tell
 //! the Host that came, and the route has the last word.
 
+use http::Method;
 use http::header::HOST;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
@@ -38,6 +39,9 @@ fn put_path(request: &mut RequestHeader, new_path: Option<&str>) -> Result<()> {
     if !is_absolute && new_path.is_none() {
         return Ok(());
     }
+    if new_path.is_none() && request.method == Method::OPTIONS && names_a_server(request.raw_path()) {
+        return request.set_raw_path(b"*");
+    }
     let path = new_path.unwrap_or(request.uri.path());
     let target = match request.uri.query() {
         Some(query) => format!("{path}?{query}"),
@@ -48,6 +52,12 @@ fn put_path(request: &mut RequestHeader, new_path: Option<&str>) -> Result<()> {
         .map_err(|e| Error::because(ErrorType::InternalError, "a path to send on is no target", e))?;
     request.set_uri(uri);
     Ok(())
+}
+
+/// Whether a whole URL has neither path nor query: OPTIONS then asks of the server (RFC 9112, 3.2.4).
+fn names_a_server(url: &[u8]) -> bool {
+    let behind_scheme = url.splitn(3, |b| *b == b'/').nth(2).unwrap_or_default();
+    !behind_scheme.iter().any(|b| matches!(b, b'/' | b'?'))
 }
 
 #[cfg(test)]
@@ -68,6 +78,17 @@ mod tests {
         ] {
             let mut request = RequestHeader::build("GET", target.as_bytes(), None).expect("a request");
             put_path(&mut request, clean).expect("a target");
+            assert_eq!(String::from_utf8_lossy(request.raw_path()), sent, "{target}");
+        }
+    }
+
+    #[test]
+    fn options_for_a_server_is_sent_on_as_such() {
+        for (target, sent) in
+            [("http://shop.test", "*"), ("http://shop.test/", "/"), ("http://shop.test?a", "/?a"), ("/", "/")]
+        {
+            let mut request = RequestHeader::build("OPTIONS", target.as_bytes(), None).expect("a request");
+            put_path(&mut request, None).expect("a target");
             assert_eq!(String::from_utf8_lossy(request.raw_path()), sent, "{target}");
         }
     }

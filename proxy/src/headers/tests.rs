@@ -12,7 +12,10 @@ fn request(fields: &[(&'static str, &'static str)]) -> RequestHeader {
 }
 
 fn forwarded(fields: &[(&'static str, &'static str)], trusted: bool) -> RequestHeader {
-    let mut request = request(fields);
+    sent_on(request(fields), trusted)
+}
+
+fn sent_on(mut request: RequestHeader, trusted: bool) -> RequestHeader {
     let ids = Ids::of(&request, &mut Entropy::new(1));
     let origin = Origin {
         peer: "192.0.2.1".parse().expect("an address"),
@@ -126,5 +129,52 @@ fn answers_lose_what_concerns_the_connection() {
         ("x-end", true),
     ] {
         assert_eq!(answer.headers.contains_key(name), there, "{name}");
+    }
+}
+
+#[test]
+fn answers_without_a_body_have_nothing_to_frame_one() {
+    for (status, length, coding) in
+        [(103, false, false), (204, false, false), (304, true, false), (200, true, true), (205, true, true)]
+    {
+        let mut answer = ResponseHeader::build(status, None).expect("an answer");
+        answer.append_header("content-length", "0").expect("a header");
+        answer.append_header("transfer-encoding", "chunked").expect("a header");
+        back(&mut answer).expect("good headers");
+        let has = |name| answer.headers.contains_key(name);
+        assert_eq!((has("content-length"), has("transfer-encoding")), (length, coding), "{status}");
+    }
+}
+
+#[test]
+fn max_forwards_counts_down_where_it_is_heeded() {
+    for (method, value, left) in [
+        ("OPTIONS", "5", Some("4")),
+        ("TRACE", "1", Some("0")),
+        ("TRACE", "0", Some("0")),
+        ("GET", "5", Some("5")),
+        ("OPTIONS", "x", Some("x")),
+        ("OPTIONS", "+5", Some("+5")),
+        ("OPTIONS", "99999999999999999999", Some("99999999999999999999")),
+    ] {
+        let mut request = RequestHeader::build(method, b"/", None).expect("a request");
+        request.insert_header("max-forwards", value).expect("a header");
+        let request = sent_on(request, false);
+        assert_eq!(self::value(&request, "max-forwards"), left, "{method} {value}");
+    }
+}
+
+#[test]
+fn a_wish_to_close_is_seen_on_any_line() {
+    for (lines, expected) in [
+        (&["keep-alive"][..], false),
+        (&["close"], true),
+        (&["x, Close"], true),
+        (&["x", "close"], true),
+        (&["closed"], false),
+        (&[], false),
+    ] {
+        let fields: Vec<_> = lines.iter().map(|line| ("connection", *line)).collect();
+        assert_eq!(asks_to_close(&request(&fields)), expected, "{lines:?}");
     }
 }

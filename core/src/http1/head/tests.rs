@@ -111,6 +111,8 @@ fn bodies() {
         assert_eq!(status(&format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n")), expected, "{fields}");
     }
     assert_eq!(status("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), 400);
+    assert_eq!(status("TRACE / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"), 200);
+    assert_eq!(status("TRACE / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"), 400);
 }
 
 #[test]
