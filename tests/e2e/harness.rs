@@ -20,6 +20,7 @@ pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod modern;
 pub(crate) mod nginx;
+mod patience;
 pub(crate) mod rollouts;
 pub(crate) mod scripted;
 pub(crate) mod server;
@@ -30,38 +31,16 @@ pub(crate) mod upstream;
 pub(crate) mod visitors;
 pub(crate) mod wire;
 
-use std::time::{Duration, Instant};
-
 pub(crate) use api::Api;
 pub(crate) use client::{Client, Fail, Request, Response};
 pub(crate) use clients::Clients;
 pub(crate) use deployer::Deployer;
 pub(crate) use h2_client::H2;
 pub(crate) use modern::Modern;
+pub(crate) use patience::{PATIENCE, eventually, within};
 pub(crate) use scripted::Scripted;
 pub(crate) use tidegate::Tidegate;
 pub(crate) use upstream::Upstream;
-
-/// How long anything that must happen may take on a slow, busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Ask again and again until there is an answer; panic, saying what was awaited, when there is none in time.
-pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Bound a future: panic, saying what was awaited, when it takes too long.
-pub(crate) async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
-    let outcome = tokio::time::timeout(limit, future).await;
-    outcome.unwrap_or_else(|late| panic!("not within {limit:?}: {what} ({late})"))
-}
 
 /// A small generator of test data: the same numbers for the same seed, which a failing test prints.
 pub(crate) struct Dice(u64);

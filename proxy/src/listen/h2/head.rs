@@ -38,7 +38,8 @@ pub(super) fn check(mut parts: Parts, exchange: &Exchange) -> Result<RequestHead
 /// does that ends TLS in front.
 fn check_scheme(scheme: Option<&str>, exchange: &Exchange) -> Result<(), Refused> {
     match (scheme, exchange.scheme()) {
-        (Some("https"), _) | (Some("http"), "http") => Ok(()),
+        // `h2` has seen to it that there is one, but tells it only beside an authority.
+        (None | Some("https"), _) | (Some("http"), "http") => Ok(()),
         _ => Err(bad("the request's scheme is not that of the connection")),
     }
 }

@@ -1,0 +1,7 @@
+//! `cargo +nightly fuzz run head`.
+#![no_main]
+
+#[path = "../bodies/head.rs"]
+mod body;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| body::run(bytes));
