@@ -125,13 +125,11 @@ pub(super) async fn converse(address: SocketAddr, bytes: &[u8], case: &FrameCase
 
 /// Reads more; false at the end, which is told.
 async fn read(reader: &mut (impl AsyncReadExt + Unpin), unread: &mut Vec<u8>, heard: &mut Heard) -> bool {
-    match reader.read_buf(unread).await {
-        Ok(1..) => true,
-        Ok(0) | Err(_) => {
-            heard.add("closed".to_owned());
-            false
-        }
+    let has_more = reader.read_buf(unread).await.is_ok_and(|read| read > 0);
+    if !has_more {
+        heard.add("closed".to_owned());
     }
+    has_more
 }
 
 /// The length of the first frame, when it is there.
