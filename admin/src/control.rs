@@ -5,6 +5,7 @@
 //! before it is in force, and told to the log and to listeners after. One lock covers all three, so
 //! that the journal, the log and the events have the same order. Requests never take it.
 
+mod found;
 mod material;
 mod open;
 mod standing;

@@ -4,9 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use tidegate_core::address::Address;
+use tidegate_core::cell::LastCheck;
 use tidegate_core::change::Change;
 use tidegate_core::live::Applied;
 use tidegate_core::pool::{Endpoint, Pool};
+use tidegate_core::units::Span;
 use tidegate_core::warming::FULL;
 
 use crate::body::Input;
@@ -42,17 +44,17 @@ pub(crate) fn show(table: Table<'_>, pool: &Pool) -> wire::Pool {
         in_flight,
         waiting: pool.waiting(),
         source: if kept.is_some() { "api" } else { "file" },
+        dns: pool.discovery.as_ref().map(|discovery| wire::Dns {
+            name: discovery.name.to_string(),
+            refresh: Span(discovery.refresh).to_string(),
+            last_lookup: pool.cell.lookup.lock().clone().map(show_check),
+        }),
         runtime: kept.map(wire::Runtime::of),
         dry_run: wire::DryRun::default(),
     }
 }
 
 fn show_endpoint(pool: &Pool, endpoint: &Endpoint, mono_ms: u64) -> wire::Endpoint {
-    let last_check = endpoint.cell.last_check().map(|check| wire::LastCheck {
-        at: rfc3339(check.at_ms),
-        ok: check.ok,
-        detail: check.detail,
-    });
     let part = pool.part(&endpoint.cell, mono_ms);
     wire::Endpoint {
         address: endpoint.address().to_string(),
@@ -61,8 +63,12 @@ fn show_endpoint(pool: &Pool, endpoint: &Endpoint, mono_ms: u64) -> wire::Endpoi
         state: pool.state(endpoint, mono_ms).as_str(),
         in_flight: endpoint.cell.in_flight(),
         connections: endpoint.cell.connections(),
-        last_check,
+        last_check: endpoint.cell.last_check().map(show_check),
     }
+}
+
+fn show_check(check: LastCheck) -> wire::LastCheck {
+    wire::LastCheck { at: rfc3339(check.at_ms), ok: check.ok, detail: check.detail }
 }
 
 fn answer(app: &App, call: &Call, applied: &Applied, name: &str) -> Result<Response, Failure> {

@@ -21,7 +21,7 @@ pub use plan::{PoolRolloutPlan, RolloutPlan, StartPoolRollout, StartRollout};
 pub use pool_rollout::{PoolRollout, RolledEndpoint};
 pub use rollout::{Evidence, FailedRequest, Held, Rollout, Said, Side, Step, Test, Verdict};
 pub use shown::{
-    Change, DryRun, Endpoint, EndpointValue, HistoryList, LastCheck, Leaving, Pool, PoolList,
+    Change, Dns, DryRun, Endpoint, EndpointValue, HistoryList, LastCheck, Leaving, Pool, PoolList,
     PoolRolloutValue, PoolValue, RolloutSummary, RolloutValue, Runtime, Split, SplitList, SplitValue, Tally,
     Values,
 };

@@ -18,14 +18,14 @@ use crate::eject::{Policy, Record};
 use crate::health::{Health, Status, Thresholds};
 use crate::record::Attempts;
 
-/// The result of an endpoint's last active check.
+/// The result of an endpoint's last active check, or of the last lookup of a pool's name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastCheck {
     /// Milliseconds since the Unix epoch.
     pub at_ms: u64,
     /// Whether it passed.
     pub ok: bool,
-    /// What was seen: a status, or an error.
+    /// What was seen: a status, a count, or an error.
     pub detail: String,
 }
 
@@ -250,6 +250,8 @@ pub struct PoolCell {
     pub queue: crate::waiting::Queue,
     /// Exchanges that the pool's limits let in, and those that wait for that.
     pub gate: crate::gate::Gate,
+    /// What came of the last lookup of its name.
+    pub lookup: Mutex<Option<LastCheck>>,
     /// Copies of requests that were meant for it.
     pub copies: crate::mirror::Copies,
     attachment: OnceLock<Box<dyn Any + Send + Sync>>,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
+use crate::address::Address;
 use crate::config::Config;
 use crate::pool::Pool;
 use crate::record::Tally;
@@ -43,6 +44,8 @@ pub enum Reuse<'a> {
     Cells(Option<&'a Snapshot>),
     /// Everything but these splits and pools.
     AllBut(&'a Snapshot, &'a BTreeSet<String>, &'a BTreeSet<String>),
+    /// Everything but this pool, whose name was found to stand for these addresses.
+    Found(&'a Snapshot, &'a str, &'a [Address]),
 }
 
 /// Compiles a table.
@@ -50,13 +53,14 @@ pub fn compile(input: Input<'_>, reuse: Reuse<'_>) -> Snapshot {
     match reuse {
         Reuse::Cells(previous) => compile_all(input, previous),
         Reuse::AllBut(previous, splits, pools) => compile_some(input, previous, splits, pools),
+        Reuse::Found(previous, pool, addresses) => compile_found(input, previous, pool, addresses),
     }
 }
 
 fn compile_all(input: Input<'_>, previous: Option<&Snapshot>) -> Snapshot {
     let config: &Config = input.config;
     let pools: Vec<_> =
-        config.pools.keys().map(|name| Arc::new(pool::compile(input, name, previous))).collect();
+        config.pools.keys().map(|name| Arc::new(pool::compile(input, name, previous, None))).collect();
     let defined = split::definitions(config);
     let before = previous.map(split::Before::of).unwrap_or_default();
     let splits: Vec<_> = defined
@@ -88,7 +92,7 @@ fn compile_some(
 ) -> Snapshot {
     let mut pools = previous.pools.clone();
     for pool in pools.iter_mut().filter(|p| changed_pools.contains(&*p.name)) {
-        *pool = Arc::new(pool::compile(input, &Arc::clone(&pool.name), Some(previous)));
+        *pool = Arc::new(pool::compile(input, &Arc::clone(&pool.name), Some(previous), None));
     }
     let mut splits = previous.splits.clone();
     let mut tallies_of = previous.tallies.clone();
@@ -115,6 +119,15 @@ fn compile_some(
         tallies: tallies_of,
         unrouted: Arc::clone(&previous.unrouted),
     }
+}
+
+fn compile_found(input: Input<'_>, previous: &Snapshot, name: &str, addresses: &[Address]) -> Snapshot {
+    let none = BTreeSet::new();
+    let mut next = compile_some(input, previous, &none, &none);
+    for pool in next.pools.iter_mut().filter(|pool| *pool.name == *name) {
+        *pool = Arc::new(pool::compile(input, name, Some(previous), Some(addresses)));
+    }
+    next
 }
 
 fn settings(config: &Config) -> Settings {

@@ -5,6 +5,8 @@
 //! before the swap touches anything that requests see. Changes are serialised by one lock, which
 //! requests never take.
 
+mod found;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -23,6 +25,8 @@ use crate::recent::Recent;
 use crate::snapshot::Snapshot;
 use crate::state::{Entry, Record, State, Values, split_names};
 use crate::validate::Valid;
+
+pub use found::Found;
 
 /// So many past changes are kept.
 pub const HISTORY_LIMIT: usize = 1_000;
@@ -189,7 +193,7 @@ impl Live {
             Err(error) if !next.is_urgent => return Err(Rejected::NotDurable(error)),
             written => applied.unsaved = written.err(),
         }
-        self.publish(&applied, now);
+        self.publish(&applied.previous, &applied.snapshot, now);
         desired.config = next.config;
         desired.state = record.state;
         desired.remember(Arc::clone(&applied.entry));
@@ -198,10 +202,10 @@ impl Live {
         Ok(applied)
     }
 
-    fn publish(&self, applied: &Applied, now: Now) {
-        prepare(&applied.previous, &applied.snapshot, now.mono_ms);
-        self.published.store(Arc::clone(&applied.snapshot));
-        settle(Some(&applied.previous), &applied.snapshot);
+    fn publish(&self, previous: &Snapshot, next: &Arc<Snapshot>, now: Now) {
+        prepare(previous, next, now.mono_ms);
+        self.published.store(Arc::clone(next));
+        settle(Some(previous), next);
     }
 
     /// Whether some runtime value's time is over, so that [`Change::Expire`] has something to do.

@@ -68,6 +68,15 @@ impl Limits {
     }
 }
 
+/// The name that stands for a pool's endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    /// `host:port`.
+    pub name: Arc<str>,
+    /// How often it is resolved again.
+    pub refresh: Duration,
+}
+
 /// An endpoint in a pool.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -95,8 +104,10 @@ pub struct Pool {
     pub name: Arc<str>,
     /// The generation in which it last changed.
     pub generation: Generation,
-    /// Its endpoints, in the order written.
+    /// Its endpoints, in the order written, or in that of their addresses where a name stands for them.
     pub endpoints: Vec<Endpoint>,
+    /// Where its endpoints are not written: the name that stands for them.
+    pub discovery: Option<Discovery>,
     /// Endpoints that are no longer in the pool but may still have requests in flight.
     pub leaving: Vec<Arc<EndpointCell>>,
     /// Whether the whole pool drains; with the time given to requests in flight.

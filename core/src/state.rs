@@ -280,8 +280,12 @@ impl State {
         Some(self.endpoints.get(pool).map_or(file, |kept| kept.value.clone()))
     }
 
-    /// Forgets drains of endpoints that are no longer in force; their addresses.
+    /// Forgets drains of endpoints that are no longer in force; their addresses. What a name stands for
+    /// comes and goes, and an order to drain one of these addresses stays.
     pub(crate) fn forget_drains(&mut self, config: &Config, pool: &str) -> Vec<String> {
+        if config.pools.get(pool).is_some_and(|pool| pool.dns.is_some()) {
+            return Vec::new();
+        }
         let in_force = self.endpoints(config, pool).unwrap_or_default();
         let in_force: BTreeSet<&str> = in_force.iter().map(|e| e.address.as_str()).collect();
         let Some(drains) = self.drains.get_mut(pool) else { return Vec::new() };

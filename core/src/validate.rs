@@ -107,6 +107,13 @@ fn meaning(config: &Config) -> Findings {
 /// The problems of endpoints for a pool, as a body of `PUT /v1/pools/{pool}/endpoints` has them.
 pub fn endpoints(pool: &Pool, endpoints: &[Endpoint], path: &str) -> Vec<Problem> {
     let mut findings = Findings::default();
+    if let Some(dns) = &pool.dns {
+        findings.hinted(
+            path,
+            format!("the pool's endpoints are what `{dns}` stands for, and cannot be put"),
+            "replace `dns` by `endpoints` in the file",
+        );
+    }
     pool::endpoints(pool, endpoints, path, &mut findings);
     findings.into_problems()
 }

@@ -8,6 +8,7 @@
 mod cli;
 mod context;
 mod demo;
+mod discover;
 mod drain;
 mod entropy;
 mod failure;

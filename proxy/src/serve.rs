@@ -28,7 +28,7 @@ use crate::mirror::Mirror;
 use crate::shutdown::Drain;
 use crate::telemetry::{AccessLog, Sink};
 use crate::upgrade::{ADMIN, Inherited, Offer, Taken, canonical};
-use crate::{drain, notify, panic, probe};
+use crate::{discover, drain, notify, panic, probe};
 
 pub(crate) use run::{Plan, run};
 use signals::Because;
@@ -86,6 +86,7 @@ impl Running {
             ..ServerConf::default()
         };
         let proxy = Arc::new(http_proxy(&Arc::new(settings), gateway));
+        background.block_on(discover::start(&control));
         for one in bound {
             let accepting = listen::accept(
                 one,

@@ -22,6 +22,7 @@ mod connection_limits;
 mod connections;
 mod crash;
 mod deadline;
+mod discovery;
 mod docker_layout;
 mod drain;
 mod events;

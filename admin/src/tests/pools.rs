@@ -15,9 +15,9 @@ async fn a_pool_is_shown_whole() {
     assert_eq!(
         pool,
         json!({
-            "name": "stable", "generation": 1, "state": "ready",
+            "name": "stable", "generation": 1, "state": "ready", "panic": false,
             "endpoints": [endpoint("127.0.0.1:9001", 1), endpoint("127.0.0.1:9003", 2)],
-            "leaving": [], "in_flight": 0, "source": "file", "override": null,
+            "leaving": [], "in_flight": 0, "waiting": 0, "source": "file", "dns": null, "override": null,
         })
     );
     assert_eq!(answer.header("etag"), Some("\"1\""));

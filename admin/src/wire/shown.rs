@@ -160,12 +160,25 @@ pub struct Pool {
     pub waiting: u32,
     /// Where its endpoints come from: `file` or `api`.
     pub source: &'static str,
+    /// The name that stands for its endpoints, where they are not written.
+    pub dns: Option<Dns>,
     /// The runtime change of its endpoints that holds over the file.
     #[serde(rename = "override")]
     pub runtime: Option<Runtime>,
     /// Only in the answer of a dry run.
     #[serde(flatten)]
     pub dry_run: DryRun,
+}
+
+/// A name that stands for the endpoints of a pool.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Dns {
+    /// The name, and the port.
+    pub name: String,
+    /// How often it is resolved again.
+    pub refresh: String,
+    /// What came of the last lookup.
+    pub last_lookup: Option<LastCheck>,
 }
 
 /// An endpoint of a pool.
@@ -188,7 +201,7 @@ pub struct Endpoint {
     pub last_check: Option<LastCheck>,
 }
 
-/// The result of an active check.
+/// The result of an active check, or of a lookup.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LastCheck {
     /// When.

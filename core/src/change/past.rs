@@ -44,6 +44,7 @@ pub(super) fn restore(
     for (pool, value) in &now.pools {
         if let Some(then) = then.pools.get(pool)
             && then.endpoints != value.endpoints
+            && context.config.pools.get(pool).is_some_and(|pool| pool.dns.is_none())
         {
             next.set_endpoints(pool, then.endpoints.clone(), None, by);
         }

@@ -51,6 +51,10 @@ fn check_endpoints(pool: &Pool, strategy: PoolStrategy) -> Result<(), Rejected> 
     let name = &pool.name;
     let refuse = |why: String| Err(Rejected::Conflict(why));
     match (strategy, pool.endpoints.len()) {
+        _ if pool.discovery.is_some() => refuse(format!(
+            "the endpoints of pool `{name}` are found by `dns`, and what is replaced may come back under \
+             another address; replace it where it runs"
+        )),
         (_, 0) => refuse(format!("pool `{name}` has no endpoints; put some first")),
         _ if pool.is_draining() => refuse(format!("pool `{name}` is being drained; undrain it first")),
         (PoolStrategy::Rolling, 1) => refuse(format!(

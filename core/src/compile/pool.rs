@@ -8,24 +8,31 @@ use ahash::{AHashMap, AHashSet};
 use super::Input;
 use crate::address::Address;
 use crate::cell::EndpointCell;
-use crate::config::{self, Initial};
+use crate::config::{self, EndpointTable, Initial};
 use crate::eject::Policy;
 use crate::gate;
 use crate::health::Status;
 use crate::pick::Turns;
-use crate::pool::{Endpoint, Limits, Pool, Timeouts};
+use crate::pool::{Discovery, Endpoint, Limits, Pool, Timeouts};
 use crate::pool_rollout::Stage;
 use crate::snapshot::{Key, Snapshot};
 use crate::split::pool_hash;
-use crate::state::Drains;
+use crate::state::{Drains, Endpoints};
 use crate::waiting::Waiting;
 
-/// Compiles the pool of this name, which the file has.
-pub(super) fn compile(input: Input<'_>, name: &str, previous: Option<&Snapshot>) -> Pool {
+/// Compiles the pool of this name, which the file has; `found` is what its own name, where it has one,
+/// was found to stand for.
+pub(super) fn compile(
+    input: Input<'_>,
+    name: &str,
+    previous: Option<&Snapshot>,
+    found: Option<&[Address]>,
+) -> Pool {
     let written = &input.config.pools[name];
     let before = previous.and_then(|p| p.pool_named(name)).map(Arc::as_ref);
     let drains = input.state.drains.get(name);
-    let endpoints = endpoints(input, name, written, before, drains);
+    let in_force = in_force(input, name, before, found);
+    let endpoints = endpoints(&in_force, written, before, drains);
     let mut total = 0;
     let cumulative = endpoints
         .iter()
@@ -44,6 +51,7 @@ pub(super) fn compile(input: Input<'_>, name: &str, previous: Option<&Snapshot>)
         leaving: leaving(before, &endpoints),
         turns: Turns::carried(before, &endpoints),
         endpoints,
+        discovery: discovery(written),
         draining: draining.or(held.map(|_| written.drain_timeout.0)),
         waiting: held.map(|held| Waiting { queue: held.plan.queue, timeout: held.plan.queue_timeout.0 }),
         rollout: rollout.cloned().map(Arc::new),
@@ -60,12 +68,18 @@ pub(super) fn compile(input: Input<'_>, name: &str, previous: Option<&Snapshot>)
         tls: written.tls.clone(),
         cumulative,
     };
+    // What a name stands for is seen, and no change.
     if let Some(before) = before
-        && is_same(before, &pool)
+        && (found.is_some() || is_same(before, &pool))
     {
         pool.generation = before.generation;
     }
     pool
+}
+
+fn discovery(written: &config::Pool) -> Option<Discovery> {
+    let name = written.dns.as_deref()?;
+    Some(Discovery { name: name.into(), refresh: written.dns_refresh.0 })
 }
 
 fn timeouts(written: &config::Pool) -> Timeouts {
@@ -83,9 +97,22 @@ fn drain_time(asked_ms: Option<u64>, written: &config::Pool) -> Duration {
     asked_ms.map_or(written.drain_timeout.0, Duration::from_millis)
 }
 
+/// The endpoints of a pool, as addresses with weights. Where a name stands for them and there is no
+/// answer yet, the pool keeps those that it had: also on its way from written ones, or another name.
+fn in_force(input: Input<'_>, name: &str, before: Option<&Pool>, found: Option<&[Address]>) -> Endpoints {
+    if input.config.pools[name].dns.is_none() {
+        return input.state.endpoints(input.config, name).unwrap_or_default();
+    }
+    let one = |address: &Address| EndpointTable { address: address.to_string(), weight: 1 };
+    match (found, before) {
+        (Some(addresses), _) => addresses.iter().map(one).collect(),
+        (None, Some(before)) => before.endpoints.iter().map(|e| one(e.address())).collect(),
+        (None, None) => Vec::new(),
+    }
+}
+
 fn endpoints(
-    input: Input<'_>,
-    name: &str,
+    in_force: &[EndpointTable],
     written: &config::Pool,
     before: Option<&Pool>,
     drains: Option<&Drains>,
@@ -93,7 +120,6 @@ fn endpoints(
     let known: AHashMap<&Address, &Arc<EndpointCell>> =
         before.into_iter().flat_map(cells).map(|cell| (&cell.address, cell)).collect();
     let initial = initial(written.health.as_ref());
-    let in_force = input.state.endpoints(input.config, name).unwrap_or_default();
     in_force
         .iter()
         .map(|table| {
@@ -210,6 +236,7 @@ fn is_same(a: &Pool, b: &Pool) -> bool {
     shape(a) == shape(b)
         && keys(a) == keys(b)
         && revision(a) == revision(b)
+        && a.discovery == b.discovery
         && numbers(a) == numbers(b)
         && (a.draining, a.balance, &a.health, &a.eject, a.protocol, &a.tls)
             == (b.draining, b.balance, &b.health, &b.eject, b.protocol, &b.tls)

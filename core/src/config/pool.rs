@@ -15,7 +15,8 @@ use crate::units::Span;
 pub struct Pool {
     /// Upstream addresses: `"host:port"`, `"unix:PATH"` or `{ address, weight }`. The host is an IP address.
     pub endpoints: Vec<Endpoint>,
-    /// Instead of endpoints: every address that this `name:port` resolves to.
+    /// Instead of endpoints: every address that this `name:port` resolves to is one, of weight 1. The
+    /// last good answer holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<String>,
     /// How often the name is resolved again.

@@ -19,11 +19,6 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
             ));
         }
     }
-    for (name, pool) in &config.pools {
-        let rows = [("dns", pool.dns.is_some())];
-        let at = path::key("pools", name);
-        refuse(&rows, &at, &mut found);
-    }
     for (index, route) in config.routes.iter().enumerate() {
         let at = path::key(&path::index("routes", index), "mirror");
         let is_beyond = |pool: &Pool| {
@@ -41,14 +36,6 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         }
     }
     found
-}
-
-fn refuse(rows: &[(&str, bool)], at: &str, found: &mut Vec<Problem>) {
-    for (key, used) in rows {
-        if *used {
-            found.push(problem(path::key(at, key), &format!("`{key}`"), "remove it"));
-        }
-    }
 }
 
 fn problem(path: String, what: &str, hint: &str) -> Problem {

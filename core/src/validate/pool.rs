@@ -10,6 +10,9 @@ use crate::config::{Balance, Eject, Endpoint, Health, Pool, Protocol};
 use crate::pool::Limits;
 use crate::units::MAX_WEIGHT;
 
+/// What it replaces may come back under another address.
+const ROLLOUT_OF_NAME: &str = "a pool whose endpoints are found by `dns` has no rollout of its own";
+
 pub(super) fn check(name: &str, pool: &Pool, findings: &mut Findings) {
     let at = path::key("pools", name);
     findings.name(&at, name);
@@ -21,6 +24,9 @@ pub(super) fn check(name: &str, pool: &Pool, findings: &mut Findings) {
         if !address::is_name_and_port(dns) {
             let message = format!("`{dns}` is not a name and a port such as \"app.internal:8080\"");
             findings.add(path::key(&at, "dns"), message);
+        }
+        if pool.rollout.is_some() {
+            findings.add(path::key(&at, "rollout"), ROLLOUT_OF_NAME);
         }
     }
     for (key, span) in [

@@ -165,6 +165,15 @@ fn pools() {
             "[pools.c]\nendpoints = [\"1.2.3.4:5\"]\ndns = \"x:1\"",
             "pools.c: `endpoints` and `dns` cannot both be written",
         ),
+        ("[pools.c]\ndns = \"app.internal:8080\"\ndns_refresh = \"1s\"", ""),
+        (
+            "[pools.c]\ndns = \"x:1\"\ndns_refresh = \"0s\"",
+            "pools.c.dns_refresh: `dns_refresh` must be longer than 0",
+        ),
+        (
+            "[pools.c]\ndns = \"x:1\"\n[pools.c.rollout]\nstrategy = \"recreate\"\nhooks = [{ on = \"replace\", url = \"http://h/\" }]",
+            "pools.c.rollout: a pool whose endpoints are found by `dns` has no rollout of its own",
+        ),
         ("[pools.c]\ndns = \"x\"", "pools.c.dns: `x` is not a name and a port such as \"app.internal:8080\""),
         (
             "[pools.c]\nconnect_timeout = \"0s\"",
@@ -429,13 +438,6 @@ fn rollouts() {
 
 #[test]
 fn what_is_not_supported_is_refused() {
-    for (snippet, path) in [("[pools.a]\ndns = \"x:1\"\n", "pools.a.dns")] {
-        let text = format!("[[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:8080\"\n{snippet}");
-        let found = not_yet::problems(&config(&text));
-        let key = path.rsplit('.').next().unwrap_or_default();
-        let expected = format!("{path}: `{key}` is not supported by this version | remove it");
-        assert_eq!(found.iter().map(shown).collect::<Vec<_>>(), [expected], "{snippet}");
-    }
     let socket = config("[[listeners]]\nname = \"web\"\naddress = \"unix:/x\"\n");
     assert_eq!(not_yet::problems(&socket).len(), 1);
     let mirror = config(
@@ -445,8 +447,8 @@ fn what_is_not_supported_is_refused() {
     let found = not_yet::problems(&mirror);
     assert_eq!(found.iter().map(|p| &*p.path).collect::<Vec<_>>(), ["routes[0].mirror[1].pool"]);
     // What is refused as a whole is not criticised in its details.
-    let dns = config(&format!("{BASE}[pools.c]\ndns = \"no port\"\n"));
-    assert_eq!(super::validate(&dns).len(), 1);
+    let socket = config("[[listeners]]\nname = \"web\"\naddress = \"unix:\"\n");
+    assert_eq!(super::validate(&socket).len(), 1);
 }
 
 #[test]
@@ -457,4 +459,6 @@ fn bodies_of_calls_are_checked_alike() {
     assert_eq!(found, ["weights.canry: there is no pool `canry` | did you mean `canary`?"]);
     let bad = [Endpoint::Address("x:1".into())];
     assert_eq!(super::endpoints(&Pool::default(), &bad, "endpoints")[0].path, "endpoints[0]");
+    let named = Pool { dns: Some("x:1".into()), ..Pool::default() };
+    assert_eq!(super::endpoints(&named, &[], "endpoints")[0].path, "endpoints");
 }

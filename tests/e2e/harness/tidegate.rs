@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::logs::{Lines, field, json_lines, keep};
+use super::names::Names;
 use super::{Api, PATIENCE};
 
 /// The binary under test.
@@ -80,6 +81,15 @@ impl Tidegate {
         let mut command = Command::new("sh");
         command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY]);
         let mut this = Self::spawn_by(command, folder, &[]);
+        let out = this.out.clone();
+        this.until_ready(|| out.json()).await;
+        this
+    }
+
+    /// As [`Self::start_in`], where names stand for what the test says.
+    pub(crate) async fn start_with_names(folder: &Path, config: &str, names: &Names) -> Self {
+        fs::write(folder.join("tidegate.toml"), config).unwrap();
+        let mut this = Self::spawn_by(names.command(), folder, &[]);
         let out = this.out.clone();
         this.until_ready(|| out.json()).await;
         this

@@ -64,7 +64,16 @@ impl Shared {
 impl Upstream {
     /// Listening on a port of the system's choosing.
     pub(crate) async fn start(name: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(name, "127.0.0.1:0".parse().unwrap()).await
+    }
+
+    /// Listening on the port of another, at another address of this host: `127.0.0.2` for 2.
+    pub(crate) async fn start_beside(name: &str, other: &Self, host: u8) -> Self {
+        Self::start_on(name, ([127, 0, 0, host], other.address.port()).into()).await
+    }
+
+    async fn start_on(name: &str, address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             name: name.to_owned(),

@@ -1,0 +1,52 @@
+//! What a pool's name was found to stand for, on its way into the table.
+//!
+//! It comes by the same door as a change and under the same lock, so that tables are told in the order
+//! in which they come into force. It waits for no disk: nothing of it is written down.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use tidegate_core::address::Address;
+use tidegate_core::event::{Event, Kind};
+use tidegate_core::live::Found;
+
+use super::{Control, blocking};
+
+impl Control {
+    /// Takes the addresses that `dns`, the name of a pool's endpoints, was found to stand for; whether
+    /// that made another table.
+    pub async fn found(self: &Arc<Self>, pool: Arc<str>, dns: Arc<str>, addresses: Vec<Address>) -> bool {
+        let control = Arc::clone(self);
+        // A change that waits for its disk has the lock.
+        blocking(move || {
+            let _one_at_a_time = control.keeper.lock();
+            let Some(found) = control.live.found(&pool, &dns, &addresses, control.clock.now()) else {
+                return false;
+            };
+            control.tables.send_replace(Arc::clone(&found.snapshot));
+            control.tell_found(&pool, &dns, &found);
+            true
+        })
+        .await
+    }
+
+    fn tell_found(&self, pool: &str, dns: &str, found: &Found) {
+        let (added, removed) = (found.added.len(), found.removed.len());
+        tracing::info!(pool, dns, added, removed, "the name has other addresses");
+        let list = |addresses: &[Address]| addresses.iter().map(ToString::to_string).collect::<Value>();
+        let mut detail = Map::new();
+        detail.insert("action".into(), "resolve".into());
+        detail.insert("pool".into(), pool.into());
+        detail.insert("dns".into(), dns.into());
+        detail.insert("added".into(), list(&found.added));
+        detail.insert("removed".into(), list(&found.removed));
+        self.events().publish(Event {
+            kind: Kind::Change,
+            time_ms: self.clock.now().wall_ms,
+            generation: found.snapshot.generation,
+            actor: "dns".into(),
+            message: format!("{dns} of pool {pool} has other addresses: {added} new, {removed} gone"),
+            detail,
+        });
+    }
+}
