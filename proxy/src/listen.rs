@@ -3,6 +3,7 @@
 //! The accept loop is ours, not pingora's, so that a drain can announce itself before anything is
 //! closed, heads have deadlines, and connections are capped and counted. Next: [`greet`], one task each.
 
+mod bind;
 mod client;
 mod connection;
 mod deadlines;
@@ -16,21 +17,17 @@ mod tunnel;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pingora_proxy::HttpProxy;
-use socket2::{Domain, Protocol, Socket, Type};
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use socket2::{SockFilter, SockRef};
 use tidegate_admin::Control;
 use tidegate_core::config::Listener;
 use tidegate_core::edge::{ListenerCell, Refusal};
 use tidegate_core::http1::{framing, head};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+pub(crate) use bind::{Bound, bind};
 pub(crate) use client::ClientStream;
 pub(crate) use exchange::Exchange;
 pub(crate) use tunnel::{Opened, Tunnels};
@@ -39,12 +36,12 @@ use crate::failure::raw_answer;
 use crate::gateway::Gateway;
 use crate::shutdown::Drain;
 use crate::telemetry::AccessLog;
-use transport::Socket as ClientSocket;
+use bind::Listening;
+use transport::Socket;
 
 /// The gateway inside pingora's machinery.
 pub(crate) type Proxy = HttpProxy<Gateway>;
 
-const BACKLOG: i32 = 4096;
 /// How long handshakes under way may take once the listener closes.
 const HANDSHAKE: Duration = Duration::from_millis(100);
 /// Trouble with accepting is told at most so often.
@@ -70,50 +67,6 @@ impl Door {
     }
 }
 
-/// A bound listener.
-pub(crate) struct Bound {
-    socket: std::net::TcpListener,
-    /// Its counters.
-    pub(crate) cell: Arc<ListenerCell>,
-}
-
-impl Bound {
-    /// Another handle on the socket, to be given to a process that takes over.
-    pub(crate) fn handle(&self) -> io::Result<OwnedFd> {
-        Ok(self.socket.try_clone()?.into())
-    }
-}
-
-/// Binds a listener of the configuration, or takes the socket on which an earlier process listens.
-pub(crate) fn bind(settings: &Listener, inherited: Option<OwnedFd>) -> io::Result<Bound> {
-    let socket = match inherited {
-        Some(socket) => Socket::from(socket),
-        None => bind_new(resolve(&settings.address)?)?,
-    };
-    socket.set_nonblocking(true)?;
-    let socket: std::net::TcpListener = socket.into();
-    let cell = Arc::new(ListenerCell::new(settings.name.clone(), socket.local_addr()?.into()));
-    Ok(Bound { socket, cell })
-}
-
-fn bind_new(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
-}
-
-fn resolve(address: &str) -> io::Result<SocketAddr> {
-    let local = address.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    local.as_deref().unwrap_or(address).parse().map_err(|_| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("`{address}` is not an address such as 127.0.0.1:8080"),
-        )
-    })
-}
-
 /// Accepts until the drain closes the listener.
 pub(crate) async fn accept(
     bound: Bound,
@@ -122,14 +75,13 @@ pub(crate) async fn accept(
     drain: Arc<Drain>,
     access: Arc<AccessLog>,
 ) {
-    let listener = match TcpListener::from_std(bound.socket) {
-        Ok(listener) => listener,
-        Err(error) => {
-            return tracing::error!(listener = bound.cell.name, "cannot accept connections: {error}");
-        }
+    let name = bound.cell.name.clone();
+    let (listener, cell) = match bound.listen() {
+        Ok(listening) => listening,
+        Err(error) => return tracing::error!(listener = name, "cannot accept connections: {error}"),
     };
     let handshakes = Semaphore::new(greet::MAX_HANDSHAKES);
-    let door = Arc::new(Door { cell: bound.cell, control, proxy, drain, access, handshakes });
+    let door = Arc::new(Door { cell, control, proxy, drain, access, handshakes });
     let mut complained: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
@@ -163,11 +115,11 @@ pub(crate) fn is_exhausted(error: &io::Error) -> bool {
 ///
 /// Not where another process accepts on the same socket: it takes in those that wait, and a filter
 /// would keep clients from it.
-async fn admit_last(listener: TcpListener, door: &Arc<Door>) {
+async fn admit_last(listener: Listening, door: &Arc<Door>) {
     if door.drain.is_handed_over(&door.cell.name) {
         return;
     }
-    if refuse_new(&listener).is_ok() {
+    if listener.refuse_new().is_ok() {
         let handshakes = async {
             loop {
                 match listener.accept().await {
@@ -179,38 +131,13 @@ async fn admit_last(listener: TcpListener, door: &Arc<Door>) {
         // It never ends by itself.
         let _ = tokio::time::timeout(HANDSHAKE, handshakes).await;
     }
-    // The kernel itself is asked: what tokio knows of may be older than the last of them.
-    let Ok(listener) = listener.into_std() else { return };
-    while let Ok((socket, peer)) = listener.accept() {
-        if socket.set_nonblocking(true).is_ok()
-            && let Ok(socket) = TcpStream::from_std(socket)
-        {
-            admit(socket, peer, door);
-        }
+    for (socket, peer) in listener.into_waiting() {
+        admit(socket, peer, door);
     }
 }
 
-/// From now on no handshake begins, and those that have begun go on: without this, a connection that
-/// is made between the last look and the close would be reset.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn refuse_new(listener: &TcpListener) -> io::Result<()> {
-    // A classic BPF program over the TCP header: SYN without ACK is dropped, all else passes.
-    SockRef::from(listener).attach_filter(&[
-        SockFilter::new(0x30, 0, 0, 13),       // load byte 13, the flags
-        SockFilter::new(0x54, 0, 0, 0x12),     // keep SYN and ACK
-        SockFilter::new(0x15, 0, 1, 0x02),     // only SYN? else skip one
-        SockFilter::new(0x06, 0, 0, 0),        // drop
-        SockFilter::new(0x06, 0, 0, u32::MAX), // pass
-    ])
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn refuse_new(_: &TcpListener) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
 /// Gives a connection a task of its own, unless there are too many.
-fn admit(socket: TcpStream, peer: SocketAddr, door: &Arc<Door>) {
+fn admit(socket: Socket, peer: SocketAddr, door: &Arc<Door>) {
     let (held, count) = Held::new(Arc::clone(&door.cell), Arc::clone(&door.drain));
     let cap = u64::from(door.settings().max_connections);
     if cap > 0 && count > cap {
@@ -218,13 +145,11 @@ fn admit(socket: TcpStream, peer: SocketAddr, door: &Arc<Door>) {
         if door.settings().tls.is_none() {
             // One attempt, never a wait: the listener has no place to keep this connection.
             let why = "this listener has as many connections as it may";
-            let _ = socket.try_write(&raw_answer(503, "overloaded", why));
+            socket.write_now(&raw_answer(503, "overloaded", why));
         }
         return;
     }
-    // Without it small answers wait for the client's acknowledgement; a failure costs only speed.
-    let _ = socket.set_nodelay(true);
-    door.drain.spawn(greet::serve(ClientSocket::Tcp(socket), peer, held, Arc::clone(door)));
+    door.drain.spawn(greet::serve(socket, peer, held, Arc::clone(door)));
 }
 
 /// Counts a connection for as long as it lives.

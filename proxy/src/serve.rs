@@ -207,7 +207,9 @@ fn bind_all(
     let settings = Arc::clone(&control.live().peek().settings);
     let mut bind = |listener: &Arc<tidegate_core::config::Listener>| {
         let address = canonical(&listener.address, |address| control.locate(address));
-        let bound = listen::bind(listener, inherited.take(&listener.name, &address)).and_then(|bound| {
+        let place = address.parse().map_err(|why: String| io::Error::new(io::ErrorKind::InvalidInput, why));
+        let taken = inherited.take(&listener.name, &address);
+        let bound = place.and_then(|place| listen::bind(listener, &place, taken)).and_then(|bound| {
             offers.push(Offer::of(&listener.name, address, bound.handle()?));
             Ok(bound)
         });

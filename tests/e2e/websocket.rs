@@ -1,75 +1,24 @@
 //! WebSockets, with a real client and a real server library at the two ends.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{SinkExt as _, StreamExt as _};
-use parking_lot::Mutex;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
+use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 
 use crate::harness::api::metric;
 use crate::harness::client::raw;
+use crate::harness::echo::{self, Echo, Socket};
 use crate::harness::{Tidegate, Upstream, config, eventually, within};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A server that says back what it hears, and notes how each client said goodbye.
-struct Echo {
-    address: SocketAddr,
-    goodbyes: Arc<Mutex<Vec<Option<u16>>>>,
-    accepting: JoinHandle<()>,
-}
-
-impl Echo {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let goodbyes = Arc::new(Mutex::new(Vec::new()));
-        let noted = Arc::clone(&goodbyes);
-        let accepting = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let noted = Arc::clone(&noted);
-                tokio::spawn(async move {
-                    let Ok(mut socket) = accept_async(stream).await else { return };
-                    while let Some(Ok(message)) = socket.next().await {
-                        match message {
-                            Message::Close(frame) => {
-                                noted.lock().push(frame.map(|frame| frame.code.into()));
-                            }
-                            Message::Text(_) | Message::Binary(_) => {
-                                if socket.send(message).await.is_err() {
-                                    return;
-                                }
-                            }
-                            _ => {}
-                        }
-                    }
-                });
-            }
-        });
-        Self { address, goodbyes, accepting }
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-type Socket = WebSocketStream<TcpStream>;
-
 async fn connect(tidegate: &Tidegate) -> Socket {
-    let stream = TcpStream::connect(tidegate.web()).await.unwrap();
-    let url = format!("ws://{}/chat", tidegate.web());
-    within(PATIENCE, "a WebSocket", client_async(url, stream)).await.unwrap().0
+    echo::connect(tidegate.web()).await.unwrap()
 }
 
 async fn start(keys: &str) -> (Echo, Tidegate) {

@@ -9,16 +9,6 @@ use crate::config::{Config, Pool, Protocol};
 /// A problem for each key in use that has no effect in this version.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
-    for (index, listener) in config.listeners.iter().enumerate() {
-        let at = path::index("listeners", index);
-        if listener.address.starts_with("unix:") {
-            found.push(problem(
-                path::key(&at, "address"),
-                "`unix:` for a listener",
-                "use an IP address and a port",
-            ));
-        }
-    }
     for (index, route) in config.routes.iter().enumerate() {
         let at = path::key(&path::index("routes", index), "mirror");
         let is_beyond = |pool: &Pool| {

@@ -24,11 +24,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpStream),
-    #[expect(dead_code, reason = "no listener has a path yet")]
     Unix(UnixStream),
 }
 
 impl Socket {
+    /// Writes what can be written at once, for an end at which nobody waits.
+    pub(super) fn write_now(&self, bytes: &[u8]) {
+        // Whether it worked or not, the connection is over.
+        let _ = match self {
+            Self::Tcp(socket) => socket.try_write(bytes),
+            Self::Unix(socket) => socket.try_write(bytes),
+        };
+    }
+
     async fn ready(&self, interest: Interest) -> io::Result<tokio::io::Ready> {
         match self {
             Self::Tcp(socket) => socket.ready(interest).await,

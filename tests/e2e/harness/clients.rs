@@ -2,7 +2,8 @@
 //!
 //! Each kind is a [`Load`] of its own, so that a failure says whose it is: one that makes a connection for
 //! each request, one that keeps its connection busy, one whose connection mostly idles, and one that has
-//! HTTP/2 streams side by side. Further kinds are added to [`Clients::start`].
+//! HTTP/2 streams side by side; where there are services for them, calls of gRPC and WebSockets as well
+//! ([`super::long_lived`]).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 
 use super::h2_client::{H2, download};
 use super::load::{Load, Tally};
-use super::{PATIENCE, Request, within};
+use super::{PATIENCE, Request, long_lived, within};
 
 /// Longer than the proxy waits for an idle connection when it is to end at once.
 const PAUSE: Duration = Duration::from_millis(700);
@@ -38,6 +39,14 @@ impl Clients {
             ("streams on a connection", Load::of(address, 2, streams)),
         ];
         Self { kinds }
+    }
+
+    /// As [`Self::start`], and those of gRPC and WebSockets, for a proxy that has such services behind it.
+    pub(crate) fn start_all(address: SocketAddr) -> Self {
+        let mut this = Self::start(address);
+        this.kinds.push(("calls that stream", Load::of(address, 2, long_lived::calls)));
+        this.kinds.push(("WebSockets", Load::of(address, 2, long_lived::sockets)));
+        this
     }
 
     /// Wait until each kind has been answered again.
@@ -100,6 +109,6 @@ async fn status(begun: Result<(ResponseFuture, SendStream<Bytes>), h2::Error>) -
 }
 
 /// Whether a stream was refused without having been looked at, so that it may be sent again.
-fn is_untouched(error: &h2::Error) -> bool {
+pub(super) fn is_untouched(error: &h2::Error) -> bool {
     error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM)
 }
