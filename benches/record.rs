@@ -62,7 +62,8 @@ fn main() {
         bencher.iter(|| charges.add(black_box(Some(Failure::Timeout))));
     });
     let pool = Arc::new(PoolCell::default());
-    let endpoint = Arc::new(EndpointCell::new(([127, 0, 0, 1], 1).into(), Status::Up));
+    let endpoint =
+        Arc::new(EndpointCell::new(std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into(), Status::Up));
     group.bench_function("in_flight", |bencher| {
         bencher.iter(|| InFlight::new(Arc::clone(&pool), Arc::clone(&endpoint)));
     });

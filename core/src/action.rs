@@ -3,6 +3,8 @@
 //! Compiled once, so that on a request's way nothing is parsed. Stage before: [`crate::route`] finds
 //! the route; next: [`crate::split`], or the proxy answers.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
@@ -71,17 +73,15 @@ impl Redirect {
         let kept_port = if self.scheme.is_some() { scheme.port() } else { came.port };
         let port = self.port.unwrap_or(kept_port);
         let path = self.path.as_ref().map_or(came.path.into(), |new| new.of(came.path, came.prefix_bytes));
-        let mut location = format!("{}://", scheme.as_str());
-        match &self.host {
-            Some(host) => location.push_str(host),
+        let host = match &self.host {
+            Some(host) => host.to_string(),
             None if came.host.is_empty() => return None,
             // The brackets were taken off when it was normalised.
-            None if came.host.contains(':') => location.push_str(&format!("[{}]", came.host)),
-            None => location.push_str(came.host),
-        }
-        if port != scheme.port() {
-            location.push_str(&format!(":{port}"));
-        }
+            None if came.host.contains(':') => format!("[{}]", came.host),
+            None => came.host.to_owned(),
+        };
+        let port = if port == scheme.port() { String::new() } else { format!(":{port}") };
+        let mut location = format!("{}://{host}{port}", scheme.as_str());
         // The one request whose path is none is `OPTIONS *`.
         push_visible(&mut location, if path.starts_with('/') { &path } else { "/" });
         if let Some(query) = came.query {
@@ -96,9 +96,9 @@ impl Redirect {
 fn push_visible(url: &mut String, text: &str) {
     for byte in text.bytes() {
         match byte {
-            b'"' | b'<' | b'>' => url.push_str(&format!("%{byte:02X}")),
-            0x21..=0x7e => url.push(char::from(byte)),
-            _ => url.push_str(&format!("%{byte:02X}")),
+            0x21..=0x7e if !matches!(byte, b'"' | b'<' | b'>') => url.push(char::from(byte)),
+            // Writing to a string cannot fail.
+            _ => drop(write!(url, "%{byte:02X}")),
         }
     }
 }

@@ -105,6 +105,7 @@ pub(crate) struct Context {
 
 /// Tries at endpoints.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the tries so far")]
 pub(crate) struct Tries {
     pub(crate) count: u32,
     /// Retries that were taken from the route's number of attempts.

@@ -136,7 +136,9 @@ fn targets(context: &mut Context) -> Vec<Arc<Pool>> {
 }
 
 fn drop_all(targets: &[Arc<Pool>]) {
-    targets.iter().for_each(|pool| pool.cell.copies.add(Outcome::Dropped));
+    for pool in targets {
+        pool.cell.copies.add(Outcome::Dropped);
+    }
 }
 
 /// Not copied: what is a copy, what asks for another protocol than HTTP, and what has no path. (Nor are gRPC

@@ -11,7 +11,7 @@ use crate::harness::client::sum;
 use crate::harness::nginx::Nginx;
 use crate::harness::{Client, Modern, Request, Tidegate, config, within};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 struct Setting {
     folder: TempDir,

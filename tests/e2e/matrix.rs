@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::harness::authority::{Authority, name};
 use crate::harness::{Modern, Tidegate, config, within};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug)]
@@ -56,9 +56,17 @@ async fn setting() -> Setting {
             protocol => (&secure, format!("{tls}\nprotocol = \"{protocol}\"")),
         };
         rest += &config::pool_at(pool, &[upstream.address], &keys);
-        rest +=
-            &format!("[[routes]]\nname = \"{pool}\"\nmatches = [{{ path = {{ exact = \"/{pool}\" }} }}]\n");
-        rest += &format!("pool = \"{pool}\"\n");
+        rest += "[[routes]]\n";
+        rest += &[
+            "name = \"",
+            pool,
+            "\"\nmatches = [{ path = { exact = \"/",
+            pool,
+            "\" } }]\npool = \"",
+            pool,
+            "\"\n",
+        ]
+        .concat();
     }
     let tidegate = Tidegate::start_in(folder.path(), &config::with(&rest)).await;
     Setting { authority, tidegate, _folder: folder, _upstreams: [plain, secure] }

@@ -58,7 +58,7 @@ async fn ask_and_wait(address: SocketAddr) {
     socket.set_recv_buffer_size(4 * 1024).unwrap();
     let mut stream = socket.connect(address).await.unwrap();
     stream.write_all(b"GET /much HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// An upstream that gives a hundred megabytes to whoever asks, at no cost.

@@ -133,7 +133,7 @@ async fn a_client_without_the_certificate_that_is_required_is_refused() {
     let api = tidegate.api();
     eventually("refusals are counted", async || {
         let labels = [("listener", "web"), ("reason", "tls_handshake")];
-        metric(&api.metrics().await, "tidegate_rejected_total", &labels).filter(|count| *count == 2.0)
+        metric(&api.metrics().await, "tidegate_rejected_total", &labels).filter(|count| *count >= 2.0)
     })
     .await;
 }

@@ -159,7 +159,7 @@ async fn what_is_in_flight_finishes_in_the_old_process() {
         let text = new.api().metrics().await;
         metric(&text, "tidegate_requests_total", &[("pool", "app"), ("code", "200")])
     };
-    assert_eq!(eventually("the new one serves", served).await, 1.0);
+    assert!(eventually("the new one serves", served).await >= 1.0);
     assert!(old.is_running(), "it has something to finish");
     assert_eq!(slow.await.unwrap().unwrap().text().lines().count(), 10);
     assert_eq!(old.ended(PATIENCE).await.code(), Some(0));

@@ -125,7 +125,9 @@ async fn one_that_comes_and_goes_is_not_left_out_for_good() {
 async fn a_whole_pool_that_fails_is_not_made_worse() {
     for (act, on) in [("status:500", "5xx"), ("reset", "reset")] {
         let upstreams = [Upstream::start("one").await, Upstream::start("two").await];
-        upstreams.iter().for_each(|one| one.behave(act));
+        for upstream in &upstreams {
+            upstream.behave(act);
+        }
         let route = format!("retry = {{ attempts = 5, on = [\"{on}\"], budget_percent = 20 }}");
         let tidegate = Tidegate::start(&config::one_pool(&[&upstreams[0], &upstreams[1]], "", &route)).await;
         let begun = Instant::now();

@@ -67,11 +67,11 @@ fn what_is_in_force_and_what_has_been_goes_over() {
 
 #[test]
 fn endpoints_are_known_where_the_check_is_the_same() {
+    use Status::{Down, Unknown, Up};
     let running = Running::start(FILE);
     check(&running, "stable", 0, true);
     check(&running, "stable", 1, false);
     check(&running, "canary", 0, true);
-    use Status::{Down, Unknown, Up};
     let other_canary = FILE.replacen("[pools.canary]", "[pools.canary]\n read_timeout = '7s'", 1);
     let other_check = FILE.replace("'/healthz' }\n    [splits", "'/other' }\n    [splits");
     let other_pace = FILE.replace("/healthz'", "/healthz', interval = '9s'");

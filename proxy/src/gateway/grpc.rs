@@ -4,6 +4,8 @@
 //! 200. What counts as a failure of the pool is the contract's list. An answer of Tidegate's own is a head
 //! with the status and nothing behind it, as the protocol has it ("PROTOCOL-HTTP2.md", Trailers-Only).
 
+use std::fmt::Write as _;
+
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -87,7 +89,8 @@ fn escaped(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
+            // Writing to a string cannot fail.
+            _ => drop(write!(out, "%{byte:02X}")),
         }
     }
     out

@@ -192,10 +192,15 @@ impl Serving {
         loop {
             tokio::select! {
                 accepted = self.connection.accept() => match accepted {
-                    Some(Ok((request, respond))) => drop(self.take(request, respond)),
+                    Some(Ok((request, respond))) => {
+                        self.take(request, respond);
+                    }
                     Some(Err(_)) | None => return,
                 },
-                () = self.watch.tripped() => return drop(self.calm_down().await),
+                () = self.watch.tripped() => {
+                    self.calm_down().await;
+                    return;
+                }
                 () = sleep_until(deadline) => {
                     if !self.connection.has_streams() {
                         return;

@@ -109,8 +109,8 @@ fn parse_v2(bytes: &[u8]) -> Parsed {
 mod tests {
     use super::*;
 
-    fn client(text: &str) -> Option<SocketAddr> {
-        Some(text.parse().expect("an address"))
+    fn client(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
     }
 
     fn v2(command: u8, family: u8, addresses: &[u8]) -> Vec<u8> {
@@ -126,11 +126,19 @@ mod tests {
         let four = [192, 0, 2, 1, 192, 0, 2, 2, 0x30, 0x39, 0, 80];
         let with_extensions = [&four[..], &[4, 0, 1, 0]].concat();
         for (bytes, length, named) in [
-            (b"PROXY TCP4 192.0.2.1 192.0.2.2 12345 80\r\nGET /".to_vec(), 41, client("192.0.2.1:12345")),
-            (b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n\x16\x03\x01\xff".to_vec(), 32, client("[2001:db8::1]:1")),
+            (
+                b"PROXY TCP4 192.0.2.1 192.0.2.2 12345 80\r\nGET /".to_vec(),
+                41,
+                Some(client("192.0.2.1:12345")),
+            ),
+            (
+                b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n\x16\x03\x01\xff".to_vec(),
+                32,
+                Some(client("[2001:db8::1]:1")),
+            ),
             (b"PROXY UNKNOWN\r\n".to_vec(), 15, None),
-            (v2(0x21, 0x11, &four), 28, client("192.0.2.1:12345")),
-            (v2(0x21, 0x11, &with_extensions), 32, client("192.0.2.1:12345")),
+            (v2(0x21, 0x11, &four), 28, Some(client("192.0.2.1:12345"))),
+            (v2(0x21, 0x11, &with_extensions), 32, Some(client("192.0.2.1:12345"))),
             (v2(0x20, 0x11, &four), 28, None),
             (v2(0x20, 0x00, &[]), 16, None),
         ] {

@@ -157,7 +157,7 @@ mod tests {
     fn messages_and_more_sockets_than_fit_into_one() {
         let (mut one, mut other) = pair(Duration::from_secs(20));
         let listeners: Vec<TcpListener> =
-            (0..3 * AT_ONCE + 1).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+            (0..=3 * AT_ONCE).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
         let long = "x".repeat(1 << 20);
         std::thread::scope(|scope| {
             scope.spawn(|| {

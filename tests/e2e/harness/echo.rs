@@ -45,10 +45,8 @@ async fn serve(stream: TcpStream, goodbyes: Arc<Mutex<Vec<Option<u16>>>>) {
     while let Some(Ok(message)) = socket.next().await {
         match message {
             Message::Close(frame) => goodbyes.lock().push(frame.map(|frame| frame.code.into())),
-            Message::Text(_) | Message::Binary(_) => {
-                if socket.send(message).await.is_err() {
-                    return;
-                }
+            said @ (Message::Text(_) | Message::Binary(_)) => {
+                let Ok(()) = socket.send(said).await else { return };
             }
             _ => {}
         }

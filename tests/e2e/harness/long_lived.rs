@@ -21,7 +21,7 @@ use super::load::Tally;
 use super::{PATIENCE, within};
 
 /// Messages of one call, ten milliseconds apart.
-const MESSAGES: usize = 20;
+const MESSAGES: i32 = 20;
 /// Between two messages on a WebSocket.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -53,8 +53,8 @@ pub(super) async fn calls(
     tally
 }
 
-async fn call(caller: &Caller) -> Result<usize, Status> {
-    let mut answers = caller.many(ask("many", MESSAGES as i32)).await?;
+async fn call(caller: &Caller) -> Result<i32, Status> {
+    let mut answers = caller.many(ask("many", MESSAGES)).await?;
     let mut count = 0;
     while answers.message().await?.is_some() {
         count += 1;

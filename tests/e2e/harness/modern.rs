@@ -105,13 +105,13 @@ async fn serve(
     let service = service_fn(move |request| {
         requests.fetch_add(1, Ordering::SeqCst);
         let known = known.clone();
-        async move { answer(request, &known).await }
+        async move { answer(request, &known) }
     });
     // How it ended is the client's to notice.
     let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service).await;
 }
 
-async fn answer(request: Request<Incoming>, known: &Known) -> Result<Response<Body>, std::io::Error> {
+fn answer(request: Request<Incoming>, known: &Known) -> Result<Response<Body>, std::io::Error> {
     let query = request.uri().query().unwrap_or_default().to_owned();
     if query == "reset" {
         return Err(std::io::Error::other("as told"));

@@ -94,7 +94,9 @@ fn a_pool_that_panics_takes_all_that_do_not_drain() {
         ] {
             let keys = format!("health = {{ tcp = true, initial = 'up' }}\npanic_threshold = {threshold}");
             let mut pool = (*pool(balance, &[1, 1, 1, 1], &keys).pools[0]).clone();
-            down.iter().for_each(|at| check(&pool, *at, false));
+            for at in down {
+                check(&pool, *at, false);
+            }
             if let Some(at) = drained {
                 pool.endpoints[at].draining = Some(std::time::Duration::ZERO);
             }

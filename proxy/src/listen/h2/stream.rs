@@ -276,6 +276,7 @@ async fn linger(mut body: RecvStream) {
 }
 
 /// The client has reset the stream, or its connection is gone.
+#[expect(clippy::unnecessary_box_returns, reason = "pingora's errors are boxed wherever they go")]
 fn gone(error: h2::Error) -> Box<Error> {
     Error::because(ErrorType::ConnectionClosed, "the stream is over", error)
 }

@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn frames_of_all_lengths_in_any_pieces() {
-        let long = [&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0][..], &[7; 65_536]].concat();
+        let long = [&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0][..], &vec![7; 65_536]].concat();
         for frame in [
             vec![0x81, 0],
             vec![0x81, 3, 1, 2, 3],
