@@ -84,10 +84,10 @@ async fn a_copy_is_what_the_first_try_sends() {
     for (number, request) in (1..).zip(&requests) {
         assert_eq!(client.ask(request).await.status, 200);
         let (originals, copies) = (has_seen(&originals, number).await, has_seen(&copies, number).await);
-        let ((original, body), (copy, copied)) = (&originals[number - 1], &copies[number - 1]);
+        let ((original, body), (copy, repeated)) = (&originals[number - 1], &copies[number - 1]);
         assert_eq!(copy.first, original.first);
         assert_eq!(headers(copy), headers(original), "{}", copy.first);
-        assert_eq!((copied.len(), sum(copied)), (body.len(), sum(body)), "{}", copy.first);
+        assert_eq!((repeated.len(), sum(repeated)), (body.len(), sum(body)), "{}", copy.first);
         assert_eq!(
             (copy.header("x-tidegate-mirror"), original.header("x-tidegate-mirror")),
             (Some("1"), None)
