@@ -19,7 +19,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -141,12 +141,29 @@ fn close_unused(cell: &EndpointCell) -> bool {
     true
 }
 
+/// So long a connection of an exchange that has ended may take to be given back.
+const A_MOMENT: Duration = Duration::from_millis(100);
+
 /// Counts a connection that is being made among the pool's, until it counts itself.
 struct Room(Option<Arc<PoolCell>>);
 
 impl Room {
-    /// Takes one, if need be that of a connection that is not used; `None` when all are.
-    fn make(pool: &Pool) -> Option<Self> {
+    /// Takes one, if need be that of a connection that is not used; `None` when all are, and none is given
+    /// back in a moment: an exchange that has ended frees its place a little before its connection.
+    async fn make(pool: &Pool) -> Option<Self> {
+        let end = Instant::now() + A_MOMENT;
+        loop {
+            if let Some(room) = Self::make_now(pool) {
+                return Some(room);
+            }
+            if Instant::now() >= end {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    fn make_now(pool: &Pool) -> Option<Self> {
         let cells = || pool.endpoints.iter().map(|endpoint| &endpoint.cell).chain(&pool.leaving);
         while !pool.cell.connect(pool.limits.max_connections) {
             if !cells().any(|cell| close_unused(cell)) {
@@ -316,7 +333,7 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 #[async_trait]
 impl L4Connect for Connect {
     async fn connect(&self, _: &SocketAddr) -> Result<Stream> {
-        let Some(room) = Room::make(&self.pool) else {
+        let Some(room) = Room::make(&self.pool).await else {
             let why = "all connections that the pool may have are in use";
             return Error::e_explain(ErrorType::HTTPStatus(503), why);
         };

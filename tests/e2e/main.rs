@@ -72,7 +72,6 @@ mod shutdown;
 mod shutdown_rush;
 mod slow_bodies;
 mod slow_clients;
-mod slow_crowd;
 mod slow_readers;
 mod slow_start;
 mod splitting;

@@ -186,8 +186,9 @@ impl Tidegate {
         for line in lines() {
             let address = || field(&line, "address").as_str().and_then(|text| text.parse().ok());
             match (field(&line, "message").as_str(), field(&line, "listener").as_str()) {
+                // One on a Unix socket is reached by its path.
                 (Some("listening"), Some(name)) => {
-                    self.listeners.insert(name.to_owned(), address().expect("the address of a listener"));
+                    self.listeners.extend(address().map(|address| (name.to_owned(), address)));
                 }
                 (Some("admin listening"), _) => self.admin = address(),
                 _ => {}

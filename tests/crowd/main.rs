@@ -1,4 +1,29 @@
 //! A thousand slow clients: they hold sockets and nothing else.
+//!
+//! In a program of its own, so that no other test runs beside what is compared here.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it should do")]
+
+/// Of the end-to-end tests, as much as a crowd needs.
+#[expect(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "../e2e/harness"]
+mod harness {
+    pub(crate) mod api;
+    pub(crate) mod client;
+    pub(crate) mod config;
+    mod dice;
+    mod logs;
+    mod patience;
+    mod tidegate;
+    mod upstream;
+    mod wire;
+
+    pub(crate) use api::Api;
+    pub(crate) use client::{Client, Request};
+    pub(crate) use dice::Dice;
+    pub(crate) use patience::{PATIENCE, eventually, within};
+    pub(crate) use tidegate::Tidegate;
+    pub(crate) use upstream::Upstream;
+}
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,8 +32,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::harness::rollouts::alone;
-use crate::harness::{Client, Request, Tidegate, Upstream, config, eventually};
+use harness::{Client, Request, Tidegate, Upstream, config, eventually};
 
 /// Of each kind.
 const CROWD: usize = 334;
@@ -78,7 +102,6 @@ async fn giver() -> SocketAddr {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn normal_traffic_does_not_notice_them() {
-    let _alone = alone().await;
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let upstream = Upstream::start("app").await;
     let much = "[[routes]]\nname = \"much\"\nmatches = [{ path = { exact = \"/much\" } }]\npool = \"much\"\n";
@@ -98,8 +121,7 @@ async fn normal_traffic_does_not_notice_them() {
     let api = tidegate.api();
     eventually("all of them are there", async || {
         let metrics = api.metrics().await;
-        let held =
-            crate::harness::api::metric(&metrics, "tidegate_client_connections", &[("listener", "web")]);
+        let held = harness::api::metric(&metrics, "tidegate_client_connections", &[("listener", "web")]);
         held.filter(|count| *count >= (3 * CROWD) as f64)
     })
     .await;
