@@ -83,10 +83,7 @@ impl<T> std::ops::Deref for Valid<T> {
 /// Every problem of meaning in `config`, in the order of its sections.
 pub fn validate(config: &Config) -> Vec<Problem> {
     let mut problems = not_yet::problems(config);
-    // What is refused as a whole is not criticised in its details as well.
-    let refused: Vec<String> = problems.iter().map(|p| p.path.clone()).collect();
-    let meaning = meaning(config).into_problems();
-    problems.extend(meaning.into_iter().filter(|p| !refused.iter().any(|r| path::covers(r, &p.path))));
+    problems.extend(meaning(config).into_problems());
     problems
 }
 

@@ -7,6 +7,8 @@ pub(crate) mod api;
 pub(crate) mod client;
 #[path = "../e2e/harness/logs.rs"]
 mod logs;
+#[path = "../e2e/harness/names.rs"]
+mod names;
 #[path = "../e2e/harness/patience.rs"]
 mod patience;
 #[path = "../e2e/harness/tidegate.rs"]

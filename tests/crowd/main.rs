@@ -12,6 +12,7 @@ mod harness {
     pub(crate) mod config;
     mod dice;
     mod logs;
+    mod names;
     mod patience;
     mod tidegate;
     mod upstream;

@@ -1,12 +1,11 @@
 //! What the configuration can say and this version cannot do yet.
 //!
-//! Such a key is refused, never silently ignored. One row a key: whoever makes a key work deletes
-//! its row.
+//! It is refused, never silently ignored.
 
 use super::{Problem, path};
 use crate::config::{Config, Pool, Protocol};
 
-/// A problem for each key in use that has no effect in this version.
+/// A problem for each key that asks for what this version cannot do.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     for (index, route) in config.routes.iter().enumerate() {
