@@ -23,7 +23,8 @@ fn app(port: u16, keys: &str) -> String {
 
 /// Lines by which the name stands for these addresses of this host.
 fn hosts(last: &[u8]) -> String {
-    last.iter().map(|last| format!("127.0.0.{last} app.test\n")).collect()
+    let line = |last: &u8| format!("127.0.0.{last} app.test\n");
+    last.iter().map(line).collect::<Vec<_>>().concat()
 }
 
 async fn addresses(api: &Api) -> Vec<String> {
