@@ -119,6 +119,18 @@ impl Control {
         &self.events
     }
 
+    /// Publishes what has come about just now, under the table in force.
+    pub fn tell<const N: usize>(&self, kind: Kind, actor: &str, message: String, detail: [(&str, Value); N]) {
+        self.events.publish(Event {
+            kind,
+            time_ms: self.clock.now().wall_ms,
+            generation: self.live.peek().generation,
+            actor: actor.into(),
+            message,
+            detail: detail.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        });
+    }
+
     /// What is known of the process.
     pub fn process(&self) -> &Process {
         &self.process

@@ -14,11 +14,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Map;
 use tidegate_admin::Control;
 use tidegate_core::address::Address;
 use tidegate_core::cell::{LastCheck, PoolCell};
-use tidegate_core::event::{Event, Kind};
+use tidegate_core::event::Kind;
 use tidegate_core::pool::Discovery;
 use tidegate_core::snapshot::Snapshot;
 use tokio::sync::mpsc;
@@ -158,19 +157,13 @@ impl Name {
     }
 
     fn tell(&self, state: &str, why: &str, message: String) {
-        let mut detail = Map::new();
-        detail.insert("pool".into(), (*self.pool).into());
-        detail.insert("dns".into(), (*self.discovery.name).into());
-        detail.insert("state".into(), state.into());
-        detail.insert("detail".into(), why.into());
-        self.control.events().publish(Event {
-            kind: Kind::Health,
-            time_ms: self.control.clock().now().wall_ms,
-            generation: self.control.live().peek().generation,
-            actor: "dns".into(),
-            message,
-            detail,
-        });
+        let detail = [
+            ("pool", (*self.pool).into()),
+            ("dns", (*self.discovery.name).into()),
+            ("state", state.into()),
+            ("detail", why.into()),
+        ];
+        self.control.tell(Kind::Health, "dns", message, detail);
     }
 }
 

@@ -8,11 +8,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Map;
 use tidegate_admin::Control;
 use tidegate_core::address::Address;
 use tidegate_core::cell::EndpointCell;
-use tidegate_core::event::{Event, Kind};
+use tidegate_core::event::Kind;
 use tidegate_core::pool::Pool;
 use tidegate_core::snapshot::Snapshot;
 
@@ -121,18 +120,12 @@ fn tell(control: &Control, pool: &str, one: &Leaving, cut: u32, now_ms: u64) {
         tracing::warn!(pool, endpoint = %address, after_ms, cut, "drain deadline reached, requests were cut");
         format!("endpoint {address} of pool {pool} was cut off from {cut} request(s) at its drain's deadline")
     };
-    let mut detail = Map::new();
-    detail.insert("pool".into(), pool.into());
-    detail.insert("endpoint".into(), address.to_string().into());
-    detail.insert("state".into(), "drained".into());
-    detail.insert("cut".into(), cut.into());
-    detail.insert("after_ms".into(), after_ms.into());
-    control.events().publish(Event {
-        kind: Kind::Drain,
-        time_ms: control.clock().now().wall_ms,
-        generation: control.live().peek().generation,
-        actor: "drain".into(),
-        message,
-        detail,
-    });
+    let detail = [
+        ("pool", pool.into()),
+        ("endpoint", address.to_string().into()),
+        ("state", "drained".into()),
+        ("cut", cut.into()),
+        ("after_ms", after_ms.into()),
+    ];
+    control.tell(Kind::Drain, "drain", message, detail);
 }

@@ -8,9 +8,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Map;
 use tidegate_admin::Control;
-use tidegate_core::event::{Event, Kind};
+use tidegate_core::event::Kind;
 use tidegate_core::pool::Pool;
 use tidegate_core::snapshot::Snapshot;
 
@@ -68,18 +67,12 @@ fn tell(control: &Control, pool: &Pool, panics: bool, now_ms: u64) {
             "pool {name} panics no longer: {healthy} of {endpoints} endpoints are up, health counts again"
         )
     };
-    let mut detail = Map::new();
-    detail.insert("pool".into(), name.into());
-    detail.insert("state".into(), if panics { "panic" } else { "calm" }.into());
-    detail.insert("healthy".into(), healthy.into());
-    detail.insert("endpoints".into(), endpoints.into());
-    detail.insert("threshold".into(), threshold.into());
-    control.events().publish(Event {
-        kind: Kind::Health,
-        time_ms: control.clock().now().wall_ms,
-        generation: control.live().peek().generation,
-        actor: "health".into(),
-        message,
-        detail,
-    });
+    let detail = [
+        ("pool", name.into()),
+        ("state", if panics { "panic" } else { "calm" }.into()),
+        ("healthy", healthy.into()),
+        ("endpoints", endpoints.into()),
+        ("threshold", threshold.into()),
+    ];
+    control.tell(Kind::Health, "health", message, detail);
 }

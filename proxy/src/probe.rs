@@ -10,12 +10,12 @@ mod grpc;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tidegate_admin::Control;
 use tidegate_core::address::Address;
 use tidegate_core::cell::{EndpointCell, LastCheck};
 use tidegate_core::config::Health;
-use tidegate_core::event::{Event, Kind};
+use tidegate_core::event::Kind;
 use tidegate_core::health::{Status, Thresholds};
 use tidegate_core::snapshot::Snapshot;
 use tokio::task::JoinHandle;
@@ -105,7 +105,7 @@ fn tell_health(control: &Control, pool: &str, cell: &EndpointCell, status: Statu
         Status::Down => tracing::warn!(pool, endpoint = %cell.address, "{message}"),
         Status::Up | Status::Unknown => tracing::info!(pool, endpoint = %cell.address, "{message}"),
     }
-    tell(control, pool, cell, status.as_str(), message, [("detail", detail.into())]);
+    tell(control, pool, cell, status.as_str(), message, ("detail", detail.into()));
 }
 
 /// Tells that an endpoint was ejected for failing requests.
@@ -115,27 +115,18 @@ pub(crate) fn tell_ejected(control: &Control, pool: &str, cell: &EndpointCell, f
         cell.address
     );
     tracing::warn!(pool, endpoint = %cell.address, for_ms, "{message}");
-    tell(control, pool, cell, "ejected", message, [("for_ms", for_ms.into())]);
+    tell(control, pool, cell, "ejected", message, ("for_ms", for_ms.into()));
 }
 
-fn tell<const N: usize>(
+fn tell(
     control: &Control,
     pool: &str,
     cell: &EndpointCell,
     state: &str,
     message: String,
-    more: [(&str, Value); N],
+    more: (&str, Value),
 ) {
-    let mut detail: Map<String, Value> = more.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
-    detail.insert("pool".into(), pool.into());
-    detail.insert("endpoint".into(), cell.address.to_string().into());
-    detail.insert("state".into(), state.into());
-    control.events().publish(Event {
-        kind: Kind::Health,
-        time_ms: control.clock().now().wall_ms,
-        generation: control.live().peek().generation,
-        actor: "health".into(),
-        message,
-        detail,
-    });
+    let endpoint = cell.address.to_string().into();
+    let detail = [("pool", pool.into()), ("endpoint", endpoint), ("state", state.into()), more];
+    control.tell(Kind::Health, "health", message, detail);
 }

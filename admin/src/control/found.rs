@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tidegate_core::address::Address;
-use tidegate_core::event::{Event, Kind};
+use tidegate_core::event::Kind;
 use tidegate_core::live::Found;
 
 use super::{Control, blocking};
@@ -34,19 +34,14 @@ impl Control {
         let (added, removed) = (found.added.len(), found.removed.len());
         tracing::info!(pool, dns, added, removed, "the name has other addresses");
         let list = |addresses: &[Address]| addresses.iter().map(ToString::to_string).collect::<Value>();
-        let mut detail = Map::new();
-        detail.insert("action".into(), "resolve".into());
-        detail.insert("pool".into(), pool.into());
-        detail.insert("dns".into(), dns.into());
-        detail.insert("added".into(), list(&found.added));
-        detail.insert("removed".into(), list(&found.removed));
-        self.events().publish(Event {
-            kind: Kind::Change,
-            time_ms: self.clock.now().wall_ms,
-            generation: found.snapshot.generation,
-            actor: "dns".into(),
-            message: format!("{dns} of pool {pool} has other addresses: {added} new, {removed} gone"),
-            detail,
-        });
+        let message = format!("{dns} of pool {pool} has other addresses: {added} new, {removed} gone");
+        let detail = [
+            ("action", "resolve".into()),
+            ("pool", pool.into()),
+            ("dns", dns.into()),
+            ("added", list(&found.added)),
+            ("removed", list(&found.removed)),
+        ];
+        self.tell(Kind::Change, "dns", message, detail);
     }
 }
