@@ -23,7 +23,7 @@ use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 
 use super::Held;
-use super::deadlines::{Deadlines, timed_out};
+use super::deadlines::{Deadlines, Stall};
 use super::exchange::Exchange;
 use super::framing::Framing;
 use super::transport::Transport;
@@ -65,7 +65,7 @@ pub(crate) struct ClientStream {
 #[derive(Debug, Default)]
 struct Timers {
     deadlines: Deadlines,
-    stall: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
     gather: Option<Pin<Box<Sleep>>>,
 }
 
@@ -154,14 +154,7 @@ impl ClientStream {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
         self.exchange.set_awaits_reader(written.is_pending());
-        if written.is_ready() {
-            self.timers.stall = None;
-            return written;
-        }
-        let limit = self.write_timeout;
-        let stall = self.timers.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        ready!(stall.as_mut().poll(cx));
-        Poll::Ready(Err(timed_out("the client takes nothing of what it is sent")))
+        self.timers.stall.bound(written, self.write_timeout, cx)
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,4 +1,4 @@
-//! The times by which an exchange, or a try of it, must have come to something.
+//! The times by which an exchange, a try of it, or a write to the client must have come to something.
 //!
 //! Whoever waits on the client's side asks here each time that it is polled; the gateway's machinery waits
 //! there for most of an exchange, so that no task of their own is needed. What ended by a time over is told
@@ -6,7 +6,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::Sleep;
@@ -44,7 +44,29 @@ impl Deadlines {
     }
 }
 
-pub(super) fn timed_out(what: &'static str) -> io::Error {
+/// A timer that runs while the client takes nothing of what it is sent.
+#[derive(Debug, Default)]
+pub(super) struct Stall(Option<Pin<Box<Sleep>>>);
+
+impl Stall {
+    /// What came of a write, which may not be pending for longer than `patience`.
+    pub(super) fn bound<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        patience: Duration,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.0 = None;
+            return written;
+        }
+        let stall = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(stall.as_mut().poll(cx));
+        Poll::Ready(Err(timed_out("the client takes nothing of what it is sent")))
+    }
+}
+
+fn timed_out(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, what)
 }
 

@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
 
 use super::PREFACE;
 use super::scan::{Scan, Watch, Way};
-use crate::listen::deadlines::timed_out;
+use crate::listen::deadlines::Stall;
 use crate::listen::transport::Transport;
 
 /// A transport, and who looks at it.
@@ -29,28 +28,13 @@ pub(super) struct Io {
     written: Scan,
     /// How long the client may take nothing.
     patience: Duration,
-    stall: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
 }
 
 impl Io {
     pub(super) fn new(transport: Transport, early: BytesMut, watch: Arc<Watch>, patience: Duration) -> Self {
         let (read, written) = (Scan::new(Way::In, PREFACE.len()), Scan::new(Way::Out, 0));
-        Self { transport, early, watch, read, written, patience, stall: None }
-    }
-
-    fn unless_stalled<T>(
-        &mut self,
-        written: Poll<io::Result<T>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stall = None;
-            return written;
-        }
-        let patience = self.patience;
-        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        ready!(stall.as_mut().poll(cx));
-        Poll::Ready(Err(timed_out("the client takes nothing of what it is sent")))
+        Self { transport, early, watch, read, written, patience, stall: Stall::default() }
     }
 }
 
@@ -85,7 +69,7 @@ impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let written = Pin::new(&mut this.transport).poll_write(cx, bytes);
-        let count = ready!(this.unless_stalled(written, cx))?;
+        let count = ready!(this.stall.bound(written, this.patience, cx))?;
         this.written.look(&bytes[..count], &this.watch);
         Poll::Ready(Ok(count))
     }
@@ -93,12 +77,12 @@ impl AsyncWrite for Io {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let flushed = Pin::new(&mut this.transport).poll_flush(cx);
-        this.unless_stalled(flushed, cx)
+        this.stall.bound(flushed, this.patience, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let closed = Pin::new(&mut this.transport).poll_shutdown(cx);
-        this.unless_stalled(closed, cx)
+        this.stall.bound(closed, this.patience, cx)
     }
 }
