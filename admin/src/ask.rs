@@ -111,32 +111,30 @@ pub enum AskError {
 
 /// A connection, and nothing more.
 pub async fn connect(address: &Address, within: Duration) -> Result<(), AskError> {
-    let connected = async {
-        match address {
-            Address::Tcp(address) => TcpStream::connect(address).await.map(drop),
-            Address::Unix(path) => UnixStream::connect(path).await.map(drop),
-        }
-    };
-    let connected = tokio::time::timeout(within, connected).await;
-    connected.map_err(|_| AskError::Late(within))?.map_err(|error| unreachable(&error))
+    let dialled = tokio::time::timeout(within, dial(address)).await;
+    dialled.unwrap_or(Err(AskError::Late(within))).map(drop)
 }
 
 /// A connection to an endpoint, ready to be asked.
 pub async fn open(address: &Address, speech: &Speech) -> Result<Opened, AskError> {
-    let stream: Pin<Box<dyn Stream>> = match address {
-        Address::Tcp(address) => {
-            Box::pin(TcpStream::connect(address).await.map_err(|error| unreachable(&error))?)
-        }
-        Address::Unix(path) => {
-            Box::pin(UnixStream::connect(path).await.map_err(|error| unreachable(&error))?)
-        }
-    };
+    let stream = dial(address).await?;
     let Some(trust) = &speech.trust else {
         return Ok(Opened { stream, is_h2: speech.protocol == Protocol::H2 });
     };
     let stream = tls::handshake_with(stream, Arc::clone(&trust.client), trust.name.clone()).await?;
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Opened { stream: Box::pin(stream), is_h2 })
+}
+
+async fn dial(address: &Address) -> Result<Pin<Box<dyn Stream>>, AskError> {
+    Ok(match address {
+        Address::Tcp(address) => {
+            Box::pin(TcpStream::connect(address).await.map_err(|error| unreachable(&error))?)
+        }
+        Address::Unix(path) => {
+            Box::pin(UnixStream::connect(path).await.map_err(|error| unreachable(&error))?)
+        }
+    })
 }
 
 /// Asks an endpoint.
