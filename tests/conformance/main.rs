@@ -9,12 +9,28 @@
 mod case;
 mod conversation;
 mod frames;
-mod harness;
 mod message;
 mod notation;
 mod report;
 mod run;
 mod upstream;
+
+/// Of the end-to-end tests, as much as the cases need: the real process and the sockets.
+#[expect(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "../e2e/harness"]
+mod harness {
+    pub(crate) mod api;
+    pub(crate) mod client;
+    mod logs;
+    mod names;
+    mod patience;
+    mod tidegate;
+    mod wire;
+
+    pub(crate) use api::Api;
+    pub(crate) use patience::{PATIENCE, eventually, within};
+    pub(crate) use tidegate::Tidegate;
+}
 
 use std::fmt::Write as _;
 

@@ -13,9 +13,8 @@ use crate::harness::api::metric;
 use crate::harness::authority::Authority;
 use crate::harness::grpc::{Caller, Health, Shop, ask, fed, of_user};
 use crate::harness::rollouts::plan;
-use crate::harness::{Tidegate, config, eventually, within};
+use crate::harness::{PATIENCE, Tidegate, config, eventually, within};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const H2: &str = "protocol = \"h2\"";
 
 async fn start(route: &str) -> (Shop, Tidegate, Caller) {

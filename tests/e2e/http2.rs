@@ -1,15 +1,11 @@
 //! HTTP/2 at a listener and to upstreams: streams side by side, both ways, to every end that they can have.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures::future::join_all;
 
 use crate::harness::client::{ask, sum};
 use crate::harness::h2_client::{download, upload};
-use crate::harness::{Client, H2, Modern, Request, Tidegate, Upstream, config, eventually, within};
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::harness::{Client, H2, Modern, PATIENCE, Request, Tidegate, Upstream, config, eventually, within};
 
 async fn to_http1(route: &str) -> (Upstream, Tidegate) {
     let upstream = Upstream::start("app").await;

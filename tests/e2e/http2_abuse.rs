@@ -6,9 +6,8 @@ use crate::harness::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, PREFACE, PRIORITY, RST_STREAM,
     SETTINGS, WINDOW_UPDATE, frame, get, goaway, request, setting,
 };
-use crate::harness::{Client, Request, Tidegate, Upstream, config};
+use crate::harness::{Client, PATIENCE, Request, Tidegate, Upstream, config};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 struct Victim {

@@ -1,15 +1,12 @@
 //! Listeners on Unix sockets: served like any other, and gone when the process is.
 
 use std::path::Path;
-use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-use crate::harness::{Tidegate, Upstream, config};
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::harness::{PATIENCE, Tidegate, Upstream, config};
 
 /// One request on a connection of its own.
 async fn get(path: &Path) -> std::io::Result<String> {

@@ -13,9 +13,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use crate::harness::api::metric;
 use crate::harness::client::raw;
 use crate::harness::echo::{self, Echo, Socket};
-use crate::harness::{Tidegate, Upstream, config, eventually, within};
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::harness::{PATIENCE, Tidegate, Upstream, config, eventually, within};
 
 async fn connect(tidegate: &Tidegate) -> Socket {
     echo::connect(tidegate.web()).await.unwrap()
