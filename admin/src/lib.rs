@@ -43,7 +43,7 @@ pub mod wire;
 pub use control::{By, Control, Options, Prepared, Reloaded, Reloads, StartError, problems_of_files};
 pub use controller::control_rollouts;
 pub use pool_controller::control_pool_rollouts;
-pub use serve::{Bound, bind, private_socket, serve};
+pub use serve::{Bound, bind, private_socket, remove_stale_socket, serve};
 pub use source::{Env, describe};
 pub use tick::tick;
 pub use watch::watch;

@@ -87,13 +87,19 @@ pub fn bind(control: &Control, inherited: Option<OwnedFd>) -> io::Result<Bound> 
 
 /// Binds a socket that only its owner may use, in place of one that nobody listens on any more.
 fn bind_unix(path: &Path) -> io::Result<Bound> {
-    if std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) {
-        match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it")),
-            Err(_) => std::fs::remove_file(path)?,
-        }
-    }
+    remove_stale_socket(path)?;
     Ok(Bound::Unix(private_socket(path)?, path.to_owned()))
+}
+
+/// Removes the file of a socket on which nobody listens any more; an error when somebody does.
+pub fn remove_stale_socket(path: &Path) -> io::Result<()> {
+    if !std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) {
+        return Ok(());
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it"));
+    }
+    std::fs::remove_file(path)
 }
 
 /// Listens on a socket that only its owner may use; nothing may be at its path.

@@ -144,6 +144,11 @@ pub(crate) fn forward(request: &mut RequestHeader, origin: Origin<'_>, ids: &Ids
     Ok(())
 }
 
+/// The length of the body, where the head says it.
+pub(crate) fn content_length(head: &RequestHeader) -> Option<u64> {
+    head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// How many more proxies a request may pass, where it says so and that is for us to heed (RFC 9110, 7.6.2).
 pub(crate) fn max_forwards(request: &RequestHeader) -> Option<u64> {
     if !matches!(request.method, Method::OPTIONS | Method::TRACE) {

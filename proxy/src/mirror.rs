@@ -26,6 +26,7 @@ use tidegate_core::pool::Pool;
 use tokio::runtime::Handle;
 
 use crate::context::Context;
+use crate::headers::content_length;
 use budget::{Budget, Reserved};
 use lane::{Lane, Order};
 
@@ -85,7 +86,8 @@ impl Mirror {
         let Some(copy) = Gathered::new(head, targets.clone(), &self.budget) else {
             return drop_all(&targets);
         };
-        if has_body && !copy.is_too_long(content_length(head)) {
+        let length = content_length(head).and_then(|length| usize::try_from(length).ok());
+        if has_body && !copy.is_too_long(length.unwrap_or(0)) {
             context.mirroring = Mirroring::Gathering(Box::new(copy));
         } else {
             self.hand_over(copy, has_body);
@@ -148,11 +150,6 @@ fn can_be_copied(head: &RequestHeader) -> bool {
         && !head.headers.contains_key(UPGRADE)
         && head.raw_path().starts_with(b"/")
         && head.raw_path_is_utf8()
-}
-
-fn content_length(head: &RequestHeader) -> usize {
-    let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    length.unwrap_or(0)
 }
 
 impl Gathered {

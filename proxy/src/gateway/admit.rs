@@ -43,7 +43,7 @@ pub(super) fn admit(gateway: &Gateway, session: &mut Session, context: &mut Cont
     let path = head.uri.path();
     let clean = normalise_path(path).map_err(|bad| refuse(400, "bad_request", bad.to_string()))?;
     facts.clean_path = (clean != path).then(|| clean.to_string());
-    if max_body > 0 && content_length(head).is_some_and(|length| length > max_body) {
+    if max_body > 0 && headers::content_length(head).is_some_and(|length| length > max_body) {
         return Err(refuse(
             413,
             "body_too_large",
@@ -161,11 +161,6 @@ pub(super) fn authority(head: &RequestHeader) -> &str {
     let target = || std::str::from_utf8(head.raw_path()).ok().and_then(http1::head::authority);
     let host = head.headers.get(http::header::HOST).and_then(|h| h.to_str().ok());
     host.or_else(target).unwrap_or_default()
-}
-
-/// The length of the body, where the head says it.
-pub(super) fn content_length(head: &RequestHeader) -> Option<u64> {
-    head.headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Gives the visitor the id that the decision was made by.

@@ -14,6 +14,7 @@ use tidegate_core::request::Scheme;
 use super::admit::{self, Refusal, refuse};
 use crate::context::Context;
 use crate::failure::Answer;
+use crate::headers;
 
 /// A longer body is not read to the end only to drop it.
 const SHORT_BODY_BYTES: u64 = 64 << 10;
@@ -37,7 +38,7 @@ pub(super) fn answer(session: &Session, context: &Context) -> Result<Option<Answ
 pub(super) fn outlive_body(session: &mut Session) {
     let head = session.req_header();
     let waits = head.headers.contains_key(EXPECT);
-    if !waits && admit::content_length(head).is_some_and(|length| length <= SHORT_BODY_BYTES) {
+    if !waits && headers::content_length(head).is_some_and(|length| length <= SHORT_BODY_BYTES) {
         session.as_downstream_mut().set_close_on_response_before_downstream_finish(false);
     }
 }

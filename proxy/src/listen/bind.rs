@@ -6,7 +6,6 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -76,12 +75,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
 /// In place of a socket on which nobody listens any more. Who may connect is decided by the file's folder,
 /// and by the process's umask.
 fn bind_unix(path: &Path) -> io::Result<Socket> {
-    if std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it"));
-        }
-        std::fs::remove_file(path)?;
-    }
+    tidegate_admin::remove_stale_socket(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(BACKLOG)?;
