@@ -72,13 +72,6 @@ then holds Tidegate to what it chose, which is the stricter way wherever two rea
 
 After each request case, and beside each upstream case, the pool's charges are compared too: what a client does never
 counts against a pool.
-
-Three MUSTs are known not to be kept over HTTP/2, and have no case yet, because a case that fails a MUST fails the run.
-Nothing of what they let through reaches an upstream:
-
-- RFC 9113 3.4: a PING before the client's first SETTINGS is answered, not refused.
-- RFC 9113 8.1: a pseudo-header among a request's trailers is not refused. Trailers of requests are dropped.
-- RFC 9113 8.3.1: a fragment in `:path` is cut off, not refused.
 ";
 
 fn page(outcomes: &[Outcome]) -> String {

@@ -2,11 +2,14 @@
 //!
 //! The `h2` crate speaks the protocol; who may open how much, how long each may take and when to end are
 //! decided here. Every connection ends by GOAWAY: at a drain (streams finish), when it idles, and when a
-//! client does what only an attack does ([`scan`]). Stage before: [`super::greet`] or
-//! [`super::connection`]; next: [`stream`], one task each, hands the request to the gateway.
+//! client does what only an attack does, or what the crate lets pass and the protocol does not ([`scan`]).
+//! Stage before: [`super::greet`] or [`super::connection`]; next: [`stream`], one task each, hands the
+//! request to the gateway.
 
+mod fields;
 mod head;
 mod io;
+mod malformed;
 mod scan;
 mod stream;
 
@@ -14,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
-use h2::{Reason, RecvStream};
 use http::{Request, Response};
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
@@ -28,7 +31,7 @@ use super::exchange::Exchange;
 use super::{Door, Held};
 use crate::failure::code_of;
 use io::Io;
-use scan::Watch;
+use scan::{Fault, Watch};
 use stream::Stream;
 
 /// Streams that a client may have open at once.
@@ -111,7 +114,7 @@ impl Serving {
                     self.connection.graceful_shutdown();
                     Next::On
                 }
-                () = self.watch.tripped() => self.calm_down().await,
+                fault = self.watch.tripped() => self.end(fault).await,
                 accepted = self.connection.accept() => match accepted {
                     Some(Ok((request, respond))) => self.take(request, respond),
                     // It is over, or broken: nothing can be told any more.
@@ -143,7 +146,8 @@ impl Serving {
     fn take(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Next {
         let (parts, body) = request.into_parts();
         let exchange = Arc::new(self.exchange.beside());
-        match head::check(parts, &exchange) {
+        let has_fragment = self.watch.has_fragment(respond.stream_id().as_u32());
+        match head::check(parts, has_fragment, &exchange) {
             Ok(head) => {
                 exchange.begin();
                 let stream = Stream::new(head, body, respond, Arc::clone(&exchange), &self.settings)
@@ -171,15 +175,20 @@ impl Serving {
         }
     }
 
-    /// Tells a client that asks too much of a connection to go.
-    async fn calm_down(&mut self) -> Next {
-        self.door.cell.refuse(Refusal::Http2Flood);
+    /// Tells a client to go that asks too much of a connection, or breaks its rules.
+    async fn end(&mut self, fault: Fault) -> Next {
+        let (refusal, did) = match fault {
+            Fault::Flood => (Refusal::Http2Flood, "only made work"),
+            Fault::NoSettings => (Refusal::BadRequest, "did not begin with SETTINGS"),
+            Fault::Malformed => (Refusal::BadRequest, "sent malformed requests"),
+        };
+        self.door.cell.refuse(refusal);
         tracing::debug!(
             listener = self.door.cell.name,
             client = %self.exchange.peer,
-            "closed an HTTP/2 connection that only made work"
+            "closed an HTTP/2 connection that {did}"
         );
-        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        self.connection.abrupt_shutdown(fault.reason());
         let last = async { while self.connection.accept().await.is_some() {} };
         let _ = timeout(LAST_FRAMES, last).await;
         Next::Over
@@ -197,8 +206,8 @@ impl Serving {
                     }
                     Some(Err(_)) | None => return,
                 },
-                () = self.watch.tripped() => {
-                    self.calm_down().await;
+                fault = self.watch.tripped() => {
+                    self.end(fault).await;
                     return;
                 }
                 () = sleep_until(deadline) => {

@@ -14,8 +14,15 @@ use tidegate_core::http1::head::{self, MAX_FIELDS, Refused, bad};
 
 use crate::listen::exchange::Exchange;
 
-/// Checks a head.
-pub(super) fn check(mut parts: Parts, exchange: &Exchange) -> Result<RequestHeader, Refused> {
+/// Checks a head. What comes behind a `#` in its path is gone by now, so whether there was one is told.
+pub(super) fn check(
+    mut parts: Parts,
+    has_fragment: bool,
+    exchange: &Exchange,
+) -> Result<RequestHeader, Refused> {
+    if has_fragment {
+        return Err(bad("the request target has a fragment"));
+    }
     if parts.headers.len() > MAX_FIELDS {
         return Err(Refused { status: 431, why: "the request has too many header fields" });
     }
@@ -91,7 +98,7 @@ mod tests {
         build: impl FnOnce(http::request::Builder) -> http::request::Builder,
     ) -> Result<RequestHeader, u16> {
         let request = build(http::Request::builder()).body(()).expect("a request");
-        check(request.into_parts().0, &Exchange::of_nobody()).map_err(|refused| refused.status)
+        check(request.into_parts().0, false, &Exchange::of_nobody()).map_err(|refused| refused.status)
     }
 
     #[test]
