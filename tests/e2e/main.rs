@@ -35,6 +35,7 @@ mod hitless;
 mod http10;
 mod http2;
 mod http2_abuse;
+mod http2_upstreams;
 mod in_flight;
 mod late_connection;
 mod limits;
