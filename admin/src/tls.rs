@@ -23,7 +23,7 @@ use tidegate_core::config::Config;
 use tidegate_core::validate::Problem;
 use tokio_rustls::rustls::ServerConfig;
 
-pub use pool::PoolTrust;
+pub use pool::{PoolTrust, system_has_authorities};
 
 use files::Files;
 

@@ -83,6 +83,8 @@ impl Running {
         let settings = ServerConf {
             max_retries: MAX_TRIES,
             upstream_keepalive_pool_size: KEPT_CONNECTIONS,
+            // pingora panics where the system has none. Pools that name theirs do not need them.
+            ca_file: (!tidegate_admin::tls::system_has_authorities()).then(|| "/dev/null".to_owned()),
             ..ServerConf::default()
         };
         let proxy = Arc::new(http_proxy(&Arc::new(settings), gateway));

@@ -127,3 +127,21 @@ async fn the_pools_client_certificate_is_shown_and_a_new_one_after_its_file_chan
     .await;
     let _: Pair = pair;
 }
+
+#[tokio::test]
+async fn where_the_system_has_no_authorities_only_those_of_a_pools_own_are_trusted() {
+    let (authority, folder) = (Authority::new(), TempDir::new().unwrap());
+    let pair = authority.issue(&["app.internal"]);
+    let upstream = Modern::tls(authority.server(&pair, &["http/1.1"], false)).await;
+    std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+    let (own, system) =
+        ("tls = { sni = \"app.internal\", ca = \"ca.pem\" }", "tls = { sni = \"app.internal\" }");
+    let pools = pool("own", &upstream, own) + &pool("system", &upstream, system);
+    let file = config::with(&(pools + &route("own") + &route("system")));
+    std::fs::write(folder.path().join("tidegate.toml"), file).unwrap();
+    let nowhere = [("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")];
+    let tidegate = Tidegate::start_with(folder.path(), &nowhere).await;
+    assert_eq!(ask(tidegate.web(), &Request::get("/").host("own.test")).await.status, 200);
+    assert_eq!(ask(tidegate.web(), &Request::get("/").host("system.test")).await.status, 502);
+    assert_eq!(upstream.requests(), 1);
+}

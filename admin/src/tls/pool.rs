@@ -64,6 +64,11 @@ pub(super) fn compile(
     Some(PoolTrust { name, client, authorities, shown, identity, attachment: OnceLock::new() })
 }
 
+/// Whether the system has certificate authorities. Without any, pools that name none trust nobody.
+pub fn system_has_authorities() -> bool {
+    rustls_native_certs::load_native_certs().is_ok_and(|certificates| !certificates.is_empty())
+}
+
 type Roots = (RootCertStore, Option<Vec<CertificateDer<'static>>>);
 
 /// The authorities trusted, and those that stand in place of the system's.
