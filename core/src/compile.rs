@@ -133,6 +133,7 @@ fn compile_found(input: Input<'_>, previous: &Snapshot, name: &str, addresses: &
 fn settings(config: &Config) -> Settings {
     Settings {
         trusted_proxies: config.server.trusted_proxies.iter().map(|c| c.0).collect(),
+        express: config.server.express,
         shutdown_delay: config.server.shutdown_delay.0,
         shutdown_timeout: config.server.shutdown_timeout.0,
         listeners: config.listeners.iter().cloned().map(Arc::new).collect(),

@@ -57,6 +57,8 @@ pub struct Settings {
     /// Whose X-Forwarded-* are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// See [`config::Server`].
+    pub express: bool,
+    /// See [`config::Server`].
     pub shutdown_delay: Duration,
     /// See [`config::Server`].
     pub shutdown_timeout: Duration,

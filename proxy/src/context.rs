@@ -25,6 +25,7 @@ use tidegate_core::snapshot::{Route, Snapshot, Split};
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::express::Handed;
 use crate::headers::Ids;
 use crate::listen::Exchange;
 use crate::mirror::Mirroring;
@@ -89,6 +90,8 @@ pub(crate) struct Context {
     /// The first failure of an upstream, which its pool is charged with.
     pub(crate) failure: Option<Failure>,
     pub(crate) body_bytes: u64,
+    /// What the express lane has found out, where it has handed the request on.
+    pub(crate) handed: Option<Handed>,
     /// The copy for other pools.
     pub(crate) mirroring: Mirroring,
     /// At the pool that serves, from when its limits have let the request in until all is over.
@@ -152,6 +155,7 @@ impl Context {
             grpc_status: None,
             failure: None,
             body_bytes: 0,
+            handed: None,
             mirroring: Mirroring::default(),
             seat: None,
             rescue: Rescue::default(),

@@ -13,7 +13,7 @@ use tidegate_core::record::Failure;
 /// The header that names a failure in answers that Tidegate makes.
 pub(crate) const ERROR_HEADER: &str = "x-tidegate-error";
 /// What pingora calls a chunk that breaks the grammar; the name is its own, and not exported.
-const INVALID_CHUNK: ErrorType = ErrorType::new("InvalidChunk");
+pub(crate) const INVALID_CHUNK: ErrorType = ErrorType::new("InvalidChunk");
 /// The methods that are sure to be served, for answers that must name some; others pass, too.
 pub(crate) const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 

@@ -12,6 +12,7 @@ mod grpc;
 mod hold;
 mod last_hop;
 mod own;
+mod plain;
 mod rescue;
 mod retry;
 mod rewrite;
@@ -35,22 +36,28 @@ use tidegate_core::record::{Failure, Outcome};
 
 use crate::context::{CLIENT_GONE, CLIENT_GONE_CODE, Context};
 use crate::entropy;
+use crate::express::Handed;
 use crate::failure::{self, Answer, Cause, classify, code_of, status_of};
-use crate::headers::{self, Origin};
+use crate::headers;
 use crate::listen::Exchange;
 use crate::mirror::Mirror;
 use crate::peer::{GaveWay, begin_use};
 use crate::shutdown::Drain;
-use crate::telemetry::AccessLog;
+use crate::telemetry::{AccessLog, Seen};
+pub(crate) use admit::Refusal;
 use complain::Complaints;
+pub(crate) use plain::ready_request;
+use retry::Ask;
+pub(crate) use retry::{connect_limit, try_limit};
 
 /// The data plane's application.
+#[derive(Clone)]
 pub(crate) struct Gateway {
     control: Arc<Control>,
     drain: Arc<Drain>,
     access: Arc<AccessLog>,
-    mirror: Mirror,
-    complaints: Complaints,
+    mirror: Arc<Mirror>,
+    complaints: Arc<Complaints>,
 }
 
 impl Gateway {
@@ -60,10 +67,10 @@ impl Gateway {
         access: Arc<AccessLog>,
         mirror: Mirror,
     ) -> Self {
-        Self { control, drain, access, mirror, complaints: Complaints::default() }
+        Self { control, drain, access, mirror: Arc::new(mirror), complaints: Arc::default() }
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         self.control.clock().mono_ms()
     }
 
@@ -110,7 +117,9 @@ impl Gateway {
     /// Sends an answer that was made here.
     async fn send(&self, session: &mut Session, context: &mut Context, mut answer: Answer) -> Result<()> {
         context.status = answer.head.status.as_u16();
-        self.finish_answer(session, context, &mut answer.head)?;
+        if self.finish_answer(context, &mut answer.head)? {
+            session.set_keepalive(None);
+        }
         let has_body = session.req_header().method != http::Method::HEAD && !answer.body.is_empty();
         let body = has_body.then_some(answer.body);
         session.write_response_header(Box::new(answer.head), body.is_none()).await?;
@@ -120,21 +129,27 @@ impl Gateway {
         Ok(())
     }
 
-    /// What every answer gets, wherever it comes from.
-    fn finish_answer(
-        &self,
-        session: &mut Session,
-        context: &Context,
-        head: &mut ResponseHeader,
-    ) -> Result<()> {
+    /// What every answer gets, wherever it comes from; whether the client's connection is to end with it.
+    pub(crate) fn finish_answer(&self, context: &Context, head: &mut ResponseHeader) -> Result<bool> {
+        if head.version == http::Version::HTTP_10 {
+            // The version is that of whoever speaks (RFC 9110, 6.2).
+            head.set_version(http::Version::HTTP_11);
+        }
         admit::assign_id(context, head)?;
         if let Some(route) = context.route() {
             headers::edit_answer(head, &route.response_headers)?;
         }
-        if self.drain.is_announced() {
-            session.set_keepalive(None);
-        }
-        Ok(())
+        Ok(self.drain.is_announced())
+    }
+
+    /// Ends an exchange whose answer was sent in full.
+    pub(crate) fn complete(&self, context: &mut Context) {
+        let outcome = match context.tries.upstream_status {
+            Some(500..) => Outcome::Failed(Failure::Status5xx),
+            Some(_) if context.is_grpc => grpc::outcome(context),
+            _ => Outcome::Ok,
+        };
+        self.end_try(context, outcome);
     }
 }
 
@@ -143,7 +158,10 @@ impl ProxyHttp for Gateway {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(self.control.live().snapshot(), entropy::seed(), Exchange::current())
+        let exchange = Exchange::current();
+        exchange
+            .take_begun()
+            .unwrap_or_else(|| Context::new(self.control.live().snapshot(), entropy::seed(), exchange))
     }
 
     /// None: the default would build a compression module for every request.
@@ -161,7 +179,12 @@ impl ProxyHttp for Gateway {
             return Ok(true);
         }
         upgrade::look(session, context);
-        let mut admitted = admit::admit(self, session, context);
+        let mut admitted = match context.handed.take() {
+            None => admit::admit(self, session.req_header(), context),
+            Some(Handed::Admitted(admitted)) => admitted,
+            Some(Handed::TriedAgain) => return Ok(false),
+            Some(Handed::Failed(error)) => return Err(error),
+        };
         if admitted.is_ok() && !context.enter(self.now_ms()) {
             admitted = hold::hold(self, session, context).await?;
         }
@@ -193,7 +216,7 @@ impl ProxyHttp for Gateway {
         let mut cell = context.begin_try(self.now_ms());
         // A failure after which there was another try may be followed by this one just as well.
         if let (None, Some(failure)) = (&cell, context.failure)
-            && rescue::prepare(self, session, context, failure, true)
+            && rescue::prepare(self, &Ask::of(session), context, failure, true)
         {
             context.begin_rescue();
             cell = context.begin_try(self.now_ms());
@@ -250,18 +273,11 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         // A retry sends the body from its beginning.
         context.body_bytes = 0;
-        let (Some(facts), Some(decision)) = (&context.facts, context.decision) else { return Ok(()) };
         rewrite::set_target(request, context)?;
-        if session.req_header().version == http::Version::HTTP_10 {
+        let version = session.req_header().version;
+        if version == http::Version::HTTP_10 {
             request.remove_header(&http::header::EXPECT);
         }
-        let origin = Origin {
-            peer: facts.peer,
-            trusted: facts.trusted,
-            version: session.req_header().version,
-            scheme: context.exchange.scheme(),
-            certificate: context.exchange.tls.as_ref().and_then(|tls| tls.client.as_deref()),
-        };
         if let Some(endpoint) = context.endpoint()
             && !request.headers.contains_key(http::header::HOST)
         {
@@ -271,14 +287,11 @@ impl ProxyHttp for Gateway {
             };
             request.insert_header(http::header::HOST, host)?;
         }
-        headers::forward(request, origin, &facts.ids)?;
+        rewrite::forward(request, context, version)?;
         headers::trailers(request, &session.req_header().headers)?;
         if let Some(protocol) = context.upgrade.as_ref().filter(|_| request.version == http::Version::HTTP_11)
         {
             headers::upgrade(request, protocol)?;
-        }
-        if let Some(header) = &context.snapshot.split(decision.split).pool_header {
-            request.insert_header(header.clone(), &*decision.serving(&context.snapshot).name)?;
         }
         rewrite::finish(request, context)?;
         self.mirror.begin(context, request, !session.as_mut().is_body_empty());
@@ -305,14 +318,8 @@ impl ProxyHttp for Gateway {
         if status < 200 {
             return Ok(());
         }
-        if let Err(why) = http1::answer::check(answer.version, answer.status, &answer.headers) {
-            return Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
-        }
-        context.tries.upstream_status = Some(status);
-        context.grpc_status = None;
-        grpc::note(context, &answer.headers);
-        context.exchange.answered();
-        if status >= 500 && retry::is_tried_again(self, session, context, Failure::Status5xx) {
+        note_answer(answer, context)?;
+        if status >= 500 && retry::is_tried_again(self, &Ask::of(session), context, Failure::Status5xx) {
             let mut error = Error::explain(ErrorType::HTTPStatus(status), "retrying").into_up();
             error.set_retry(true);
             return Err(error);
@@ -332,10 +339,6 @@ impl ProxyHttp for Gateway {
         if answer.status.is_informational() {
             return Ok(());
         }
-        if answer.version == http::Version::HTTP_10 {
-            // The version is that of whoever speaks (RFC 9110, 6.2).
-            answer.set_version(http::Version::HTTP_11);
-        }
         if session.req_header().version == http::Version::HTTP_10 {
             // HTTP/1.0 knows no chunks (RFC 9112, 6.1): the end of the connection ends the body.
             if answer.headers.contains_key(http::header::TRANSFER_ENCODING) {
@@ -344,7 +347,10 @@ impl ProxyHttp for Gateway {
             }
         }
         context.status = answer.status.as_u16();
-        self.finish_answer(session, context, answer)
+        if self.finish_answer(context, answer)? {
+            session.set_keepalive(None);
+        }
+        Ok(())
     }
 
     async fn response_trailer_filter(
@@ -364,17 +370,7 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        context.first_turn = None;
-        if matches!(error.etype(), ErrorType::InternalError | ErrorType::HTTPStatus(_)) {
-            // No descriptor or port was left on this side, or no connection that the pool may have.
-            self.end_try(context, Outcome::Client);
-            error.set_retry(false);
-            return error;
-        }
-        self.complaints.tell(context, Failure::Connect, &error, self.now_ms());
-        self.end_try(context, Outcome::Failed(Failure::Connect));
-        let again = retry::is_tried_again(self, session, context, Failure::Connect);
-        error.set_retry(again);
+        retry::after_no_connection(self, &Ask::of(session), context, &mut error);
         error
     }
 
@@ -386,7 +382,7 @@ impl ProxyHttp for Gateway {
         context: &mut Context,
         reused: bool,
     ) -> Box<Error> {
-        retry::after_failure(self, session, context, &mut error, reused);
+        retry::after_failure(self, &Ask::of(session), context, &mut error, reused);
         error
     }
 
@@ -415,14 +411,10 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
         if error.is_none() {
-            let outcome = match context.tries.upstream_status {
-                Some(500..) => Outcome::Failed(Failure::Status5xx),
-                Some(_) if context.is_grpc => grpc::outcome(context),
-                _ => Outcome::Ok,
-            };
-            self.end_try(context, outcome);
+            self.complete(context);
         }
-        self.access.request(session, context);
+        let seen = Seen::of(session.req_header());
+        self.access.request(&seen, session.body_bytes_sent(), context);
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
@@ -480,4 +472,16 @@ fn cause(error: &Error, context: &Context) -> Cause {
         Cause::Upstream(Failure::Timeout, _) if exchange.awaits_client() => Cause::Client(408),
         cause => cause,
     }
+}
+
+/// Takes note of the head of an upstream's answer; an error is the upstream's fault.
+pub(crate) fn note_answer(answer: &ResponseHeader, context: &mut Context) -> Result<()> {
+    if let Err(why) = http1::answer::check(answer.version, answer.status, &answer.headers) {
+        return Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
+    }
+    context.tries.upstream_status = Some(answer.status.as_u16());
+    context.grpc_status = None;
+    grpc::note(context, &answer.headers);
+    context.exchange.answered();
+    Ok(())
 }

@@ -52,6 +52,7 @@ pub(crate) struct Door {
     cell: Arc<ListenerCell>,
     control: Arc<Control>,
     proxy: Arc<Proxy>,
+    gateway: Gateway,
     drain: Arc<Drain>,
     access: Arc<AccessLog>,
     /// Places for TLS handshakes.
@@ -72,6 +73,7 @@ pub(crate) async fn accept(
     bound: Bound,
     control: Arc<Control>,
     proxy: Arc<Proxy>,
+    gateway: Gateway,
     drain: Arc<Drain>,
     access: Arc<AccessLog>,
 ) {
@@ -81,7 +83,7 @@ pub(crate) async fn accept(
         Err(error) => return tracing::error!(listener = name, "cannot accept connections: {error}"),
     };
     let handshakes = Semaphore::new(greet::MAX_HANDSHAKES);
-    let door = Arc::new(Door { cell, control, proxy, drain, access, handshakes });
+    let door = Arc::new(Door { cell, control, proxy, gateway, drain, access, handshakes });
     let mut complained: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {

@@ -11,6 +11,7 @@ mod demo;
 mod discover;
 mod drain;
 mod entropy;
+mod express;
 mod failure;
 mod gateway;
 mod headers;

@@ -9,6 +9,7 @@
 //! connection is needed and there is no room, one that is kept and not used ([`uses`]) is closed for it,
 //! whichever endpoint it leads to: no request is refused for what nobody uses.
 
+mod link;
 mod unhurried;
 mod uses;
 
@@ -44,9 +45,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 
+use link::Kept;
 use unhurried::Unhurried;
 use uses::Uses;
 
+pub(crate) use link::{Link, keep, open, sweep, take_kept};
 pub(crate) use uses::{GaveWay, InUse, begin_use};
 
 /// Streams on one connection to an endpoint, where it allows as many.
@@ -62,6 +65,8 @@ const BACKLOG_FULL: Duration = Duration::from_millis(10);
 struct Connections {
     next: AtomicU64,
     open: Mutex<Open>,
+    /// Those of the express lane that nobody uses.
+    kept: Kept,
     /// Ends the tunnels to the endpoint.
     cut: Mutex<CancellationToken>,
     first: First,
@@ -122,6 +127,7 @@ pub(crate) fn cut(cell: &Arc<EndpointCell>) -> CancellationToken {
 /// Closes every connection to an endpoint, in use or kept; how many there were.
 pub(crate) fn close_connections(cell: &EndpointCell) -> usize {
     let Some(connections) = connections(cell) else { return 0 };
+    connections.kept.clear();
     let mut open = connections.open.lock();
     open.closed = true;
     for (socket, _) in open.sockets.values() {

@@ -28,7 +28,7 @@ use crate::mirror::Mirror;
 use crate::shutdown::Drain;
 use crate::telemetry::{AccessLog, Sink};
 use crate::upgrade::{ADMIN, Inherited, Offer, Taken, canonical};
-use crate::{discover, drain, notify, panic, probe};
+use crate::{discover, drain, notify, panic, peer, probe};
 
 pub(crate) use run::{Plan, run};
 use signals::Because;
@@ -87,13 +87,14 @@ impl Running {
             ca_file: (!tidegate_admin::tls::system_has_authorities()).then(|| "/dev/null".to_owned()),
             ..ServerConf::default()
         };
-        let proxy = Arc::new(http_proxy(&Arc::new(settings), gateway));
+        let proxy = Arc::new(http_proxy(&Arc::new(settings), gateway.clone()));
         background.block_on(discover::start(&control));
         for one in bound {
             let accepting = listen::accept(
                 one,
                 Arc::clone(&control),
                 Arc::clone(&proxy),
+                gateway.clone(),
                 Arc::clone(&drain),
                 Arc::clone(&access),
             );
@@ -110,6 +111,7 @@ impl Running {
         background.spawn(probe::run(Arc::clone(&control)));
         background.spawn(drain::run(Arc::clone(&control)));
         background.spawn(panic::run(Arc::clone(&control)));
+        background.spawn(peer::sweep(Arc::clone(&control)));
         background.spawn(tidegate_admin::watch(Arc::clone(&control), stopped()));
         background.spawn(tidegate_admin::tick(Arc::clone(&control), stopped()));
         background.spawn(tidegate_admin::control_rollouts(Arc::clone(&control), stopped()));

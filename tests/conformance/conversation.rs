@@ -85,7 +85,12 @@ impl Talk {
 
     /// Whether another request is served on this connection.
     pub(crate) async fn probe(&mut self, host: &str) -> Result<(), String> {
-        let request = format!("GET {PROBE} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        self.probe_in("HTTP/1.1", host).await
+    }
+
+    /// As [`Self::probe`], in another version.
+    pub(crate) async fn probe_in(&mut self, version: &str, host: &str) -> Result<(), String> {
+        let request = format!("GET {PROBE} {version}\r\nHost: {host}\r\n\r\n");
         let written = self.stream.write_all(request.as_bytes()).await;
         match self.next(false).await {
             Next::Answer(answer) if answer.status() == 200 && answer.body == b"probe" => Ok(()),

@@ -70,9 +70,9 @@ fn pool(name: &str, upstream: &Upstream, hosts: &str) -> String {
 }
 
 /// One pool for all, since any host and any target must reach it; so one case after the other.
-async fn requests() -> Vec<Outcome> {
+async fn requests(lane: &str) -> Vec<Outcome> {
     let upstream = Upstream::start().await;
-    let tidegate = Tidegate::start(&format!("{LISTENERS}{}", pool("app", &upstream, ""))).await;
+    let tidegate = Tidegate::start(&format!("{lane}{LISTENERS}{}", pool("app", &upstream, ""))).await;
     let api = tidegate.api();
     let mut outcomes = Vec::new();
     for case in cases::<Case>("requests") {
@@ -85,10 +85,10 @@ async fn requests() -> Vec<Outcome> {
 }
 
 /// A pool for each, so that no case finds another's connections; several at once.
-async fn answers() -> Vec<Outcome> {
+async fn answers(lane: &str) -> Vec<Outcome> {
     const AT_ONCE: usize = 8;
     let mut played = Vec::new();
-    let mut config = LISTENERS.to_owned();
+    let mut config = format!("{lane}{LISTENERS}");
     for case in cases::<Case>("answers") {
         let upstream = Upstream::start().await;
         let hosts = format!("hosts = [\"{}\"]\n", case.id);
@@ -129,6 +129,16 @@ fn outcome(kind: &'static str, case: Case, wrong: Vec<String>) -> Outcome {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_case_comes_to_what_its_file_says() {
-    let (requests, answers, frames) = tokio::join!(requests(), answers(), frames());
+    const OFF: &str = "[server]\nexpress = false\n";
+    let (requests, answers, frames) = tokio::join!(requests(OFF), answers(OFF), frames());
     report::conclude(&[requests, answers, frames].concat());
+}
+
+/// Nothing is left out there: the lane is our own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_case_is_kept_in_the_express_lane() {
+    let (requests, answers) = tokio::join!(requests(""), answers(""));
+    let mut outcomes = [requests, answers].concat();
+    outcomes.iter_mut().for_each(|outcome| outcome.unmet = None);
+    report::assert_kept(&outcomes);
 }

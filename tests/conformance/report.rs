@@ -43,19 +43,19 @@ pub(crate) fn conclude(outcomes: &[Outcome]) {
     ids.sort_unstable();
     let twice: Vec<&str> = ids.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]).collect();
     assert!(twice.is_empty(), "ids that are not unique: {twice:?}");
-    let failures: Vec<String> = outcomes.iter().filter_map(Outcome::failure).collect();
-    assert!(
-        failures.is_empty(),
-        "{} of {} cases fail\n{}",
-        failures.len(),
-        outcomes.len(),
-        failures.join("\n")
-    );
+    assert_kept(outcomes);
     if std::env::var_os("TIDEGATE_BLESS").is_some() {
         fs::write(PAGE, &page).unwrap();
     }
     let committed = fs::read_to_string(PAGE).unwrap_or_default();
     assert!(committed == page, "docs/conformance.md differs: run the test with TIDEGATE_BLESS=1");
+}
+
+/// Panics, with all of them, when there are failures.
+pub(crate) fn assert_kept(outcomes: &[Outcome]) {
+    let failures: Vec<String> = outcomes.iter().filter_map(Outcome::failure).collect();
+    let (failed, all) = (failures.len(), outcomes.len());
+    assert!(failures.is_empty(), "{failed} of {all} cases fail\n{}", failures.join("\n"));
 }
 
 const OPENING: &str = "\
@@ -69,6 +69,9 @@ again).
 
 A rule is a section of an RFC, or of Tidegate's own contract. MAY marks what a rule allows or leaves open: the case
 then holds Tidegate to what it chose, which is the stricter way wherever two readers could differ.
+
+Requests and answers are played twice: as pingora proxies them, which is what the tables below are of, and in the express
+lane, where nothing is left that is not kept.
 
 After each request case, and beside each upstream case, the pool's charges are compared too: what a client does never
 counts against a pool.

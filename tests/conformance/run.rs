@@ -49,7 +49,7 @@ pub(crate) async fn run(case: &Case, place: &Place<'_>) -> Vec<String> {
     let answered = finals + usize::from(heard.cut.is_some());
     wrong.extend(forwarded(&case.id, &case.forwarded, place, &seen, answered));
     if let Some(expected) = case.reused {
-        wrong.extend(reused(expected, place, &seen).await);
+        wrong.extend(reused(expected, case, place, &seen).await);
     }
     wrong
 }
@@ -142,15 +142,17 @@ fn all(seen: &[Seen]) -> String {
     seen.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Whether the connection that the case used serves another request.
-async fn reused(expected: bool, place: &Place<'_>, seen: &[Seen]) -> Option<String> {
+/// Whether the connection that the case used serves another request, in the case's version: connections of
+/// plain requests are kept apart from all others.
+async fn reused(expected: bool, case: &Case, place: &Place<'_>, seen: &[Seen]) -> Option<String> {
     const TIMES: u32 = 5;
+    let version = if case.send.contains(" HTTP/1.0") { "HTTP/1.0" } else { "HTTP/1.1" };
     let used = seen.last().map(|seen| seen.connection);
     let mut connections = Vec::new();
     for _ in 0..TIMES {
         // A connection is given back, or not, a moment after the answer.
         tokio::time::sleep(Duration::from_millis(10)).await;
-        if let Err(why) = Talk::connect(place.web).await.probe(place.host).await {
+        if let Err(why) = Talk::connect(place.web).await.probe_in(version, place.host).await {
             return Some(format!("upstream: expected it to serve a client after this one, saw {why}"));
         }
         connections = place.upstream.seen().iter().filter(|s| s.is_probe()).map(|s| s.connection).collect();

@@ -10,10 +10,10 @@ const MAX_SIZE_LINE: u32 = 4 * 1024;
 /// The trailer section may be this long, in bytes.
 const MAX_TRAILERS: u32 = 16 * 1024;
 
-/// What is left of the current request.
+/// What is left of a message.
 #[derive(Clone, Copy, Debug)]
 pub enum Framing {
-    /// Nothing: what comes belongs to the next request.
+    /// Nothing: what comes belongs to the next message.
     Done,
     /// So many bytes.
     Length(u64),
@@ -28,26 +28,35 @@ pub enum Framing {
 pub struct BadChunk;
 
 impl Framing {
-    /// Whether the request is complete.
+    /// Whether the message is complete.
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }
 
-    /// How many of the next `bytes` belong to the request; moves past them.
+    /// How many of the next `bytes` belong to the message; moves past them.
     pub fn take(&mut self, bytes: &[u8]) -> Result<usize, BadChunk> {
+        self.take_data(bytes, |_| {})
+    }
+
+    /// As [`Self::take`]; tells each piece of them that is content, and not its frame.
+    pub fn take_data(&mut self, bytes: &[u8], mut content: impl FnMut(&[u8])) -> Result<usize, BadChunk> {
         match self {
             Self::Done => Ok(0),
-            Self::Rest => Ok(bytes.len()),
+            Self::Rest => {
+                content(bytes);
+                Ok(bytes.len())
+            }
             Self::Length(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= taken as u64;
                 if *left == 0 {
                     *self = Self::Done;
                 }
+                content(&bytes[..taken]);
                 Ok(taken)
             }
             Self::Chunked(chunks) => {
-                let taken = chunks.take(bytes)?;
+                let taken = chunks.take(bytes, content)?;
                 if chunks.state == State::End {
                     *self = Self::Done;
                 }
@@ -83,19 +92,28 @@ enum State {
     End,
 }
 
+impl Default for Chunks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Chunks {
-    pub(super) fn new() -> Self {
+    /// At the beginning of a body.
+    pub fn new() -> Self {
         Self { state: State::Size, size: 0, line: 0 }
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Result<usize, BadChunk> {
+    fn take(&mut self, bytes: &[u8], mut content: impl FnMut(&[u8])) -> Result<usize, BadChunk> {
         let mut at = 0;
         while at < bytes.len() && self.state != State::End {
             if self.state == State::Data {
                 let rest = (bytes.len() - at) as u64;
                 let skipped = self.size.min(rest);
+                let end = at + usize::try_from(skipped).unwrap_or(usize::MAX);
+                content(&bytes[at..end]);
                 self.size -= skipped;
-                at += usize::try_from(skipped).unwrap_or(usize::MAX);
+                at = end;
                 if self.size == 0 {
                     self.state = State::DataCr;
                 }
@@ -189,6 +207,28 @@ mod tests {
             (b"1\r\na\r\n2\r\nbc\r\n0\r\n\r\n", 18, true),
         ] {
             assert_eq!(taken(body), Ok((length, done)), "{}", String::from_utf8_lossy(body));
+        }
+    }
+
+    #[test]
+    fn content_is_told_without_its_frame() {
+        for (framing, bytes, expected) in [
+            (Framing::Length(5), &b"hello, and more"[..], &b"hello"[..]),
+            (Framing::Rest, b"all", b"all"),
+            (Framing::Done, b"none", b""),
+            (
+                Framing::Chunked(Chunks::new()),
+                b"5;a=b\r\nhello\r\n2\r\n!!\r\n0\r\nx: y\r\n\r\nGET",
+                b"hello!!",
+            ),
+        ] {
+            for size in [1, 3, bytes.len()] {
+                let (mut framing, mut content) = (framing, Vec::new());
+                for piece in bytes.chunks(size) {
+                    framing.take_data(piece, |part| content.extend_from_slice(part)).expect("a body");
+                }
+                assert_eq!(content, expected, "in pieces of {size}");
+            }
         }
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::Session;
 use tidegate_core::decide::{Decided, Decision, KeyOrigin, decide, rescue};
 use tidegate_core::http1;
 use tidegate_core::record::Failure;
@@ -18,7 +17,8 @@ use crate::headers::{self, Ids};
 use crate::listen::Exchange;
 
 /// An answer in place of forwarding.
-pub(super) struct Refusal {
+#[derive(Debug)]
+pub(crate) struct Refusal {
     pub(super) status: u16,
     pub(super) code: &'static str,
     pub(super) detail: String,
@@ -29,11 +29,10 @@ pub(super) fn refuse(status: u16, code: &'static str, detail: impl Into<String>)
 }
 
 /// Looks at the head and decides.
-pub(super) fn admit(gateway: &Gateway, session: &mut Session, context: &mut Context) -> Result<(), Refusal> {
+pub(super) fn admit(gateway: &Gateway, head: &RequestHeader, context: &mut Context) -> Result<(), Refusal> {
     let exchange = Arc::clone(&context.exchange);
     let settings = &context.snapshot.settings;
     let max_body = settings.listener(&exchange.listener.name).map_or(0, |l| l.max_body_size.0);
-    let head = session.req_header();
     context.is_grpc = grpc::is_call(head);
     let (client, trusted) = client_address(exchange.peer.ip(), &head.headers, &settings.trusted_proxies);
     let ids = Ids::of(head, &mut context.entropy);
@@ -79,24 +78,24 @@ fn is_misdirected(exchange: &Exchange, host: &str, settings: &Settings) -> bool 
 /// Decides again by the table in force, as the first decision would have been by it.
 pub(super) fn admit_again(
     gateway: &Gateway,
-    session: &Session,
+    head: &RequestHeader,
     context: &mut Context,
 ) -> Result<(), Refusal> {
     let Some(facts) = context.facts.take() else {
         return Err(refuse(500, "internal", "a request was forgotten while it waited"));
     };
     context.snapshot = gateway.control.live().snapshot();
-    let host = host(session.req_header());
-    let settled = settle(gateway, &seen_again(session.req_header(), &host, &facts), context);
+    let host = host(head);
+    let settled = settle(gateway, &seen_again(head, &host, &facts), context);
     context.facts = Some(facts);
     settled
 }
 
 /// Where else a request may go that has failed, by the table that it began with.
-pub(super) fn elsewhere(gateway: &Gateway, session: &Session, context: &mut Context) -> Option<Decision> {
+pub(super) fn elsewhere(gateway: &Gateway, head: &RequestHeader, context: &mut Context) -> Option<Decision> {
     let (failed, facts) = (context.decision?, context.facts.as_ref()?);
-    let host = host(session.req_header());
-    let view = seen_again(session.req_header(), &host, facts);
+    let host = host(head);
+    let view = seen_again(head, &host, facts);
     rescue(&context.snapshot, &failed, &view, gateway.now_ms(), &mut context.entropy)
 }
 

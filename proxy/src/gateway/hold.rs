@@ -92,7 +92,7 @@ pub(super) async fn hold(
     loop {
         // Seen before the table in force is read: what is put in force after that wakes this up.
         tables.mark_unchanged();
-        if let Err(refusal) = admit_again(gateway, session, context) {
+        if let Err(refusal) = admit_again(gateway, session.req_header(), context) {
             return Ok(Err(refusal));
         }
         if context.enter(gateway.now_ms()) {

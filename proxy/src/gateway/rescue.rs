@@ -4,16 +4,16 @@
 //! counted, is in [`crate::context`]. Stage before: [`super::retry`], which has no try left; next: the
 //! other pool's upstream, whose answer the client gets, whatever it is.
 
-use pingora_proxy::Session;
 use tidegate_core::record::Failure;
 
-use super::{Gateway, admit, retry};
+use super::retry::Ask;
+use super::{Gateway, admit};
 use crate::context::Context;
 
 /// Prepares a rescue from this failure; false when there is none.
 pub(super) fn prepare(
     gateway: &Gateway,
-    session: &Session,
+    ask: &Ask<'_>,
     context: &mut Context,
     failure: Failure,
     nothing_sent: bool,
@@ -24,6 +24,6 @@ pub(super) fn prepare(
         && !context.is_rescued()
         && context.deadline_ms.is_none_or(|at| gateway.now_ms() < at)
         && !context.exchange.timed_out()
-        && retry::can_repeat(session, nothing_sent);
-    may && admit::elsewhere(gateway, session, context).is_some_and(|there| context.prepare_rescue(there))
+        && ask.can_be_repeated(nothing_sent);
+    may && admit::elsewhere(gateway, ask.head, context).is_some_and(|there| context.prepare_rescue(there))
 }

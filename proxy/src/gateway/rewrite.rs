@@ -1,16 +1,16 @@
 //! A request's head as the upstream is to see it: its target, its Host, and the route's edits.
 //!
 //! Each try begins with the head that the client sent, so what is done here is done anew for each, and
-//! comes to the same. [`set_target`] is before Tidegate's own headers, [`finish`] after them: they tell
-//! the Host that came, and the route has the last word.
+//! comes to the same. [`set_target`] is before Tidegate's own headers ([`forward`]), [`finish`] after them:
+//! they tell the Host that came, and the route has the last word.
 
-use http::Method;
 use http::header::HOST;
+use http::{Method, Version};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 
 use crate::context::Context;
-use crate::headers;
+use crate::headers::{self, Origin};
 
 /// Sends on the path that was matched, or what the route makes of it.
 pub(super) fn set_target(request: &mut RequestHeader, context: &Context) -> Result<()> {
@@ -23,8 +23,26 @@ pub(super) fn set_target(request: &mut RequestHeader, context: &Context) -> Resu
     put_path(request, Some(&path))
 }
 
-/// Puts the route's Host, and carries out its edits.
+/// Puts Tidegate's own headers: where the request comes from, and the ids that follow it.
+pub(super) fn forward(request: &mut RequestHeader, context: &Context, came_as: Version) -> Result<()> {
+    let Some(facts) = &context.facts else { return Ok(()) };
+    let origin = Origin {
+        peer: facts.peer,
+        trusted: facts.trusted,
+        version: came_as,
+        scheme: context.exchange.scheme(),
+        certificate: context.exchange.tls.as_ref().and_then(|tls| tls.client.as_deref()),
+    };
+    headers::forward(request, origin, &facts.ids)
+}
+
+/// Names the pool where the split wants it, puts the route's Host, and carries out its edits.
 pub(super) fn finish(request: &mut RequestHeader, context: &Context) -> Result<()> {
+    if let Some(decision) = context.decision
+        && let Some(header) = &context.snapshot.split(decision.split).pool_header
+    {
+        request.insert_header(header.clone(), &*decision.serving(&context.snapshot).name)?;
+    }
     let Some(route) = context.route() else { return Ok(()) };
     if let Some(host) = &route.rewrite.host {
         request.insert_header(HOST, host.clone())?;

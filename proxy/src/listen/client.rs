@@ -38,6 +38,8 @@ const WRITE_SIZE: usize = 8 * 1024;
 
 /// Small writes of an answer are gathered for at most this long.
 const GATHER: Duration = Duration::from_millis(5);
+/// No timer is set for longer.
+const MAX_LEFT_MS: u64 = 24 * 60 * 60 * 1_000;
 /// A last answer must be taken within this.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
 
@@ -47,9 +49,9 @@ pub(crate) struct ClientStream {
     /// There until the stream is dropped.
     transport: Option<Transport>,
     /// Read from the client, not yet by the gateway.
-    pub(super) unread: BytesMut,
+    pub(crate) unread: BytesMut,
     /// What of `unread`, and of what is to come, belongs to the current request.
-    pub(super) framing: Framing,
+    pub(crate) framing: Framing,
     unsent: BytesMut,
     exchange: Arc<Exchange>,
     /// What the connection occupies, until the last of it is gone.
@@ -67,6 +69,8 @@ struct Timers {
     deadlines: Deadlines,
     stall: Stall,
     gather: Option<Pin<Box<Sleep>>>,
+    /// For the express lane, and when it rings.
+    alarm: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
 impl ClientStream {
@@ -133,7 +137,8 @@ impl ClientStream {
         self.transport.as_mut().expect("the transport is taken only at the end")
     }
 
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Reads more into `unread`; 0 = the client has closed its side.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.unread.capacity() - self.unread.len() < READ_SIZE / 4 {
             self.unread.reserve(READ_SIZE);
         }
@@ -142,9 +147,57 @@ impl ClientStream {
     }
 
     /// Writes to the client; fails when it takes nothing for too long.
-    fn poll_write_through(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(self.transport_mut()).poll_write(cx, bytes);
         self.unless_stalled(written, cx)
+    }
+
+    /// Sends what was written and may still be on its way to the socket, as under TLS.
+    pub(crate) fn poll_flush_through(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(self.transport_mut()).poll_flush(cx);
+        self.unless_stalled(flushed, cx)
+    }
+
+    /// Leaves a last word, sent at the end as far as it can be at once.
+    pub(crate) fn leave(&mut self, bytes: &[u8]) {
+        self.unsent.extend_from_slice(bytes);
+    }
+
+    /// Ready once the client has gone, or has closed its side, which counts the same. What it sends meanwhile
+    /// is kept, up to a bound behind the first `taken` bytes.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>, taken: usize) -> Poll<()> {
+        while self.unread.len() < taken + MAX_AHEAD {
+            match ready!(self.poll_fill(cx)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Ready once it is this time on the monotonic clock. One timer serves a whole connection: it is set only
+    /// to ring earlier, and sets itself anew where it has rung too early.
+    pub(crate) fn poll_until(&mut self, at_ms: u64, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let now_ms = self.exchange.now_ms();
+            if now_ms >= at_ms {
+                return Poll::Ready(());
+            }
+            // Far enough for any time that there is.
+            let left = Duration::from_millis((at_ms - now_ms).min(MAX_LEFT_MS));
+            let (set_ms, alarm) =
+                self.timers.alarm.get_or_insert_with(|| (at_ms, Box::pin(tokio::time::sleep(left))));
+            if at_ms < *set_ms || *set_ms <= now_ms {
+                *set_ms = at_ms;
+                alarm.as_mut().reset(tokio::time::Instant::now() + left);
+            }
+            ready!(alarm.as_mut().poll(cx));
+            *set_ms = 0;
+        }
     }
 
     /// What came of a write, which may not be pending for too long.

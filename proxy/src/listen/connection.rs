@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::client::ClientStream;
 use super::head::{self, Head, Refused};
 use super::{Door, Proxy, greet, h2};
+use crate::express::{self, Served};
 use crate::failure::{code_of, raw_answer};
 use crate::shutdown::Active;
 
@@ -56,7 +57,7 @@ pub(super) async fn serve(mut client: ClientStream, door: Arc<Door>) {
             }
             Ok(Waited::Over) | Err(_) => return,
         };
-        match exchange(client, head, &settings, &door.proxy, active).await {
+        match exchange(client, head, &settings, &door, active).await {
             Some(next) => client = next,
             None => return,
         }
@@ -65,18 +66,38 @@ pub(super) async fn serve(mut client: ClientStream, door: Arc<Door>) {
     }
 }
 
-/// Hands one request to the gateway; the connection comes back if it may be used again.
+/// Serves one request; the connection comes back if it may be used again.
 async fn exchange(
     mut client: ClientStream,
     head: Head,
     settings: &Listener,
-    proxy: &Arc<Proxy>,
+    door: &Door,
     active: Active,
 ) -> Option<ClientStream> {
-    let bytes: BytesMut = client.unread.split_to(head.length);
     client.framing = head.body;
     client.exchange().begin();
     client.write_timeout = settings.idle_timeout.0;
+    if door.control.live().peek().settings.express {
+        match express::serve(client, &head, &door.gateway, settings.idle_timeout.0).await {
+            Served::Answered(client) => return client,
+            Served::Handed(given_back, begun) => {
+                client = given_back;
+                client.exchange().hand_over(begun);
+            }
+        }
+    }
+    by_gateway(client, head.length, settings, &door.proxy, active).await
+}
+
+/// Hands one request to the gateway.
+async fn by_gateway(
+    mut client: ClientStream,
+    head_length: usize,
+    settings: &Listener,
+    proxy: &Arc<Proxy>,
+    active: Active,
+) -> Option<ClientStream> {
+    let bytes: BytesMut = client.unread.split_to(head_length);
     let current = Arc::clone(client.exchange());
     let mut session = ServerSession::new_http1(Box::new(client));
     session.set_keepalive(Some(0));
@@ -84,7 +105,8 @@ async fn exchange(
     session.set_write_timeout(Some(settings.idle_timeout.0));
     session.set_total_drain_timeout(Some(settings.header_timeout.0));
     session.set_pipelined_prefix(bytes);
-    let reusable = current.serve(proxy.process_new_http(session, active.watch())).await;
+    let reusable = Arc::clone(&current).serve(proxy.process_new_http(session, active.watch())).await;
+    current.hand_over(None);
     let (stream, _) = reusable?.consume();
     let client = stream.into_any().downcast::<ClientStream>().ok()?;
     client.framing.is_done().then_some(*client)

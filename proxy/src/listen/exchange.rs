@@ -18,6 +18,7 @@ use tidegate_core::edge::ListenerCell;
 
 use super::identity::TlsFacts;
 use super::tunnel::Opened;
+use crate::context::Context;
 
 tokio::task_local! {
     static CURRENT: Arc<Exchange>;
@@ -43,6 +44,8 @@ pub(crate) struct Exchange {
     awaits_reader: AtomicBool,
     /// A tunnel that the gateway has opened and the stream has yet to take.
     tunnel: Mutex<Option<Opened>>,
+    /// The request's state, where the express lane has begun with it and the gateway goes on.
+    begun: Mutex<Option<Box<Context>>>,
 }
 
 impl Exchange {
@@ -65,6 +68,7 @@ impl Exchange {
             awaits_request: AtomicBool::new(false),
             awaits_reader: AtomicBool::new(false),
             tunnel: Mutex::new(None),
+            begun: Mutex::new(None),
         }
     }
 
@@ -96,7 +100,7 @@ impl Exchange {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    pub(super) fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         self.clock.mono_ms()
     }
 
@@ -109,6 +113,16 @@ impl Exchange {
         self.awaits_request.store(false, Relaxed);
         self.awaits_reader.store(false, Relaxed);
         *self.tunnel.lock() = None;
+    }
+
+    /// Leaves a request that was begun to the gateway; `None` takes back what it did not take.
+    pub(super) fn hand_over(&self, begun: Option<Box<Context>>) {
+        drop(std::mem::replace(&mut *self.begun.lock(), begun));
+    }
+
+    /// The state of the request, if it was begun.
+    pub(crate) fn take_begun(&self) -> Option<Context> {
+        self.begun.lock().take().map(|begun| *begun)
     }
 
     /// What follows is no longer HTTP.
@@ -136,7 +150,7 @@ impl Exchange {
         self.deadline_ms.load(Relaxed)
     }
 
-    pub(super) fn set_timed_out(&self) {
+    pub(crate) fn set_timed_out(&self) {
         self.timed_out.store(true, Relaxed);
     }
 
@@ -161,7 +175,7 @@ impl Exchange {
         self.try_timeout_ms.load(Relaxed)
     }
 
-    pub(super) fn set_try_timed_out(&self) {
+    pub(crate) fn set_try_timed_out(&self) {
         self.try_timed_out.store(true, Relaxed);
     }
 
@@ -170,7 +184,7 @@ impl Exchange {
         self.try_timed_out.load(Relaxed)
     }
 
-    pub(super) fn set_bad_body(&self) {
+    pub(crate) fn set_bad_body(&self) {
         self.bad_body.store(true, Relaxed);
     }
 
@@ -179,7 +193,7 @@ impl Exchange {
         self.bad_body.load(Relaxed)
     }
 
-    pub(super) fn set_awaits_request(&self, awaits: bool) {
+    pub(crate) fn set_awaits_request(&self, awaits: bool) {
         self.awaits_request.store(awaits, Relaxed);
     }
 

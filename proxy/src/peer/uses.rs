@@ -31,7 +31,7 @@ impl Uses {
         Arc::new(Self(AtomicU32::new(1)))
     }
 
-    fn begin(&self) -> Result<(), GaveWay> {
+    pub(super) fn begin(&self) -> Result<(), GaveWay> {
         // There is nothing beyond CLOSED.
         let more = |uses: u32| uses.checked_add(1);
         self.0.fetch_update(Relaxed, Relaxed, more).map(drop).map_err(|_| GaveWay)
@@ -57,6 +57,13 @@ impl Uses {
 /// A use of a connection, for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct InUse(Arc<Uses>);
+
+impl InUse {
+    /// A use that has been counted.
+    pub(super) fn of(uses: &Arc<Uses>) -> Self {
+        Self(Arc::clone(uses))
+    }
+}
 
 impl Drop for InUse {
     fn drop(&mut self) {

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use pingora_proxy::Session;
+use http::header::HOST;
+use http::{HeaderValue, Method, Uri};
+use pingora_http::RequestHeader;
 use serde::Serialize;
 use tidegate_core::address::Address;
 use tidegate_core::config::OnOff;
@@ -52,6 +54,20 @@ pub(super) struct Line {
     generation: u64,
 }
 
+/// What the log tells of a request's head, as the client sent it.
+pub(crate) struct Seen {
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+}
+
+impl Seen {
+    pub(crate) fn of(head: &RequestHeader) -> Self {
+        let host = head.headers.get(HOST).cloned();
+        Self { method: head.method.clone(), uri: head.uri.clone(), host }
+    }
+}
+
 impl AccessLog {
     /// Writes to the sink; without one, nothing.
     pub(crate) fn new(sink: Option<Arc<Sink>>) -> Self {
@@ -66,14 +82,14 @@ impl AccessLog {
     }
 
     /// Writes a request's line, if it is to be logged.
-    pub(crate) fn request(&self, session: &Session, context: &mut Context) {
+    pub(crate) fn request(&self, seen: &Seen, bytes: usize, context: &mut Context) {
         let log = &context.snapshot.settings.log;
         let Some(sink) = self.sink.as_ref().filter(|_| log.access == OnOff::On) else { return };
         let sample = log.access_sample;
         let failed = context.failure.is_some() || context.error_code.is_some() || context.status >= 500;
         let drawn = context.entropy.next_u64() >> 11;
         if failed || (drawn as f64) < sample * (1u64 << 53) as f64 {
-            sink.access(line(session, context));
+            sink.access(line(seen, bytes, context));
         }
     }
 }
@@ -110,23 +126,21 @@ fn now() -> String {
     jiff::Timestamp::try_from(SystemTime::now()).map(|time| format!("{time:.6}")).unwrap_or_default()
 }
 
-fn line(session: &Session, context: &Context) -> Line {
-    let head = session.req_header();
+fn line(seen: &Seen, bytes: usize, context: &Context) -> Line {
     let decision = context.decision;
     let serving = decision.map(|d| d.serving(&context.snapshot));
     let facts = context.facts.as_ref();
-    let host = head.headers.get(http::header::HOST).map(http::HeaderValue::as_bytes).unwrap_or_default();
     Line {
         time: now(),
         message: "request",
         request_id: facts.map(|f| text(f.ids.request.as_bytes())).unwrap_or_default(),
         trace_id: facts.map(|f| f.ids.trace().to_owned()).unwrap_or_default(),
         client: facts.map(|f| f.client.to_string()).unwrap_or_default(),
-        method: head.method.to_string(),
-        host: text(host),
-        path: text(head.uri.path().as_bytes()),
+        method: seen.method.to_string(),
+        host: text(seen.host.as_ref().map(HeaderValue::as_bytes).unwrap_or_default()),
+        path: text(seen.uri.path().as_bytes()),
         status: context.status_told(),
-        bytes: session.body_bytes_sent(),
+        bytes,
         duration_ms: (context.started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
         route: context.route().map(|r| Arc::clone(&r.name)),
         split: context.split().map(|s| Arc::clone(&s.name)).filter(|name| !name.is_empty()),

@@ -1,0 +1,76 @@
+//! What the express lane has of the gateway: each step of an exchange, without pingora's session.
+
+use std::sync::Arc;
+
+use http::Version;
+use pingora_core::{Error, Result};
+use pingora_http::RequestHeader;
+use tidegate_core::address::Address;
+use tidegate_core::record::Failure;
+
+use super::retry::{self, Ask};
+use super::{Gateway, Refusal, admit, rewrite};
+use crate::context::Context;
+use crate::entropy;
+use crate::listen::Exchange;
+use crate::telemetry::Seen;
+
+/// Readies a request's head for the endpoint.
+pub(crate) fn ready_request(request: &mut RequestHeader, context: &Context) -> Result<()> {
+    rewrite::set_target(request, context)?;
+    rewrite::forward(request, context, Version::HTTP_11)?;
+    rewrite::finish(request, context)
+}
+
+impl Gateway {
+    /// The state of a request that has just come.
+    pub(crate) fn new_context(&self, exchange: Arc<Exchange>) -> Context {
+        Context::new(self.control.live().snapshot(), entropy::seed(), exchange)
+    }
+
+    /// Looks at a request's head and decides.
+    pub(crate) fn admit(&self, head: &RequestHeader, context: &mut Context) -> Result<(), Refusal> {
+        admit::admit(self, head, context)
+    }
+
+    /// Where an endpoint is reached.
+    pub(crate) fn locate(&self, address: &Address) -> Address {
+        self.control.locate(address)
+    }
+
+    /// A try was not connected; whether there is another is in the error.
+    pub(crate) fn after_no_connection(&self, head: &RequestHeader, context: &mut Context, error: &mut Error) {
+        let ask = Ask { head, is_unanswered: true, is_whole: true };
+        retry::after_no_connection(self, &ask, context, error);
+    }
+
+    /// A try failed, of which the client has seen nothing; whether there is another is in the error.
+    pub(crate) fn after_failure(
+        &self,
+        head: &RequestHeader,
+        is_whole: bool,
+        was_kept: bool,
+        context: &mut Context,
+        error: &mut Error,
+    ) {
+        let ask = Ask { head, is_unanswered: true, is_whole };
+        retry::after_failure(self, &ask, context, error, was_kept);
+    }
+
+    /// Whether an answer that says 5xx is not to be seen by the client, but followed by another try.
+    pub(crate) fn repeats_5xx(&self, head: &RequestHeader, is_whole: bool, context: &mut Context) -> bool {
+        let ask = Ask { head, is_unanswered: true, is_whole };
+        retry::is_tried_again(self, &ask, context, Failure::Status5xx)
+    }
+
+    /// An answer broke off of which the client has seen the beginning.
+    pub(crate) fn broke_off(&self, error: &Error, context: &mut Context) {
+        let (_, code) = self.ending(error, context);
+        context.error_code = Some(code);
+    }
+
+    /// Writes the exchange's line in the access log.
+    pub(crate) fn log(&self, seen: &Seen, bytes: u64, context: &mut Context) {
+        self.access.request(seen, usize::try_from(bytes).unwrap_or(usize::MAX), context);
+    }
+}
