@@ -72,7 +72,7 @@ pub(crate) async fn serve(
     };
     let mut context = Box::new(gateway.new_context(Arc::clone(client.exchange())));
     let admitted = gateway.admit(&request, &mut context);
-    let goes_on = admitted.is_ok() && is_plain(gateway, &context) && context.enter(gateway.now_ms());
+    let goes_on = admitted.is_ok() && is_plain(&context) && context.enter(gateway.now_ms());
     if !goes_on {
         context.handed = Some(Handed::Admitted(admitted));
         return Served::Handed(client, Some(context));
@@ -83,7 +83,11 @@ pub(crate) async fn serve(
     let (seen, closes) = (Seen::of(&request), asks_to_close(&request));
     let mut exchange = Exchange { gateway, context, came, seen, closes };
     match exchange.run(&mut client, head, request, idle).await {
-        Ok(()) => Served::Answered((!exchange.closes).then_some(client)),
+        Ok(()) if exchange.closes => {
+            client.close().await;
+            Served::Answered(None)
+        }
+        Ok(()) => Served::Answered(Some(client)),
         Err(Ended::Broken) => Served::Answered(None),
         Err(Ended::Unanswered(handed)) => {
             exchange.context.handed = Some(handed);
@@ -93,11 +97,11 @@ pub(crate) async fn serve(
 }
 
 /// Whether the lane knows all that the request's route and pool ask for.
-fn is_plain(gateway: &Gateway, context: &Context) -> bool {
+fn is_plain(context: &Context) -> bool {
     let (Some(route), Some(pool), Some(cell)) = (context.route(), context.pool(), context.endpoint()) else {
         return false;
     };
-    let is_tcp = matches!(gateway.locate(&cell.address), Address::Tcp(_));
+    let is_tcp = matches!(cell.address, Address::Tcp(_));
     is_tcp && pool.protocol != Protocol::H2 && pool.tls.is_none() && route.mirrors.is_empty()
 }
 
@@ -178,7 +182,7 @@ impl Exchange<'_> {
             context.tries.connection = Some(in_use);
             return Ok((link, true));
         }
-        let link = open(&pool, &cell, gateway.locate(&cell.address), connect_limit(context)).await?;
+        let link = open(&pool, &cell, connect_limit(context)).await?;
         context.tries.connection = Some(link.first_use());
         Ok((link, false))
     }

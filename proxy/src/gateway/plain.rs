@@ -5,7 +5,6 @@ use std::sync::Arc;
 use http::Version;
 use pingora_core::{Error, Result};
 use pingora_http::RequestHeader;
-use tidegate_core::address::Address;
 use tidegate_core::record::Failure;
 
 use super::retry::{self, Ask};
@@ -31,11 +30,6 @@ impl Gateway {
     /// Looks at a request's head and decides.
     pub(crate) fn admit(&self, head: &RequestHeader, context: &mut Context) -> Result<(), Refusal> {
         admit::admit(self, head, context)
-    }
-
-    /// Where an endpoint is reached.
-    pub(crate) fn locate(&self, address: &Address) -> Address {
-        self.control.locate(address)
     }
 
     /// A try was not connected; whether there is another is in the error.

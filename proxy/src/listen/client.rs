@@ -162,6 +162,12 @@ impl ClientStream {
         self.unless_stalled(flushed, cx)
     }
 
+    /// Closes our side, in the order that the protocol wants.
+    pub(crate) async fn close(&mut self) {
+        // Whether it worked or not, the connection is over.
+        let _ = tokio::time::timeout(LAST_ANSWER, self.transport_mut().shutdown()).await;
+    }
+
     /// Leaves a last word, sent at the end as far as it can be at once.
     pub(crate) fn leave(&mut self, bytes: &[u8]) {
         self.unsent.extend_from_slice(bytes);

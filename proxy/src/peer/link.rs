@@ -102,14 +102,9 @@ impl Kept {
     }
 }
 
-/// Connects to an endpoint, at the place where it is.
-pub(crate) async fn open(
-    pool: &Arc<Pool>,
-    cell: &Arc<EndpointCell>,
-    place: Address,
-    limit: Duration,
-) -> Result<Link> {
-    let Address::Tcp(address) = place else {
+/// Connects to an endpoint.
+pub(crate) async fn open(pool: &Arc<Pool>, cell: &Arc<EndpointCell>, limit: Duration) -> Result<Link> {
+    let Address::Tcp(address) = cell.address else {
         return Error::e_explain(ErrorType::InternalError, "the express lane leads to TCP alone");
     };
     let Some(room) = Room::make(pool).await else {
