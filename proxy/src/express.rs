@@ -17,6 +17,7 @@
 mod answer;
 mod relay;
 mod request;
+mod stop;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,8 @@ use crate::listen::ClientStream;
 use crate::peer::{Link, keep, open, take_kept};
 use crate::telemetry::Seen;
 use answer::{Begun, Parsed};
-use relay::{Limits, Relay, Stop};
+use relay::{Limits, Relay};
+use stop::Stop;
 
 /// How far a request has come that the gateway is to go on with.
 #[derive(Debug)]

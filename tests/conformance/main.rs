@@ -8,7 +8,9 @@
 
 mod case;
 mod conversation;
+mod differential;
 mod frames;
+mod generate;
 mod message;
 mod notation;
 mod report;
@@ -21,6 +23,7 @@ mod upstream;
 mod harness {
     pub(crate) mod api;
     pub(crate) mod client;
+    mod dice;
     mod logs;
     mod names;
     mod patience;
@@ -28,6 +31,7 @@ mod harness {
     mod wire;
 
     pub(crate) use api::Api;
+    pub(crate) use dice::Dice;
     pub(crate) use patience::{PATIENCE, eventually, within};
     pub(crate) use tidegate::Tidegate;
 }
@@ -139,6 +143,8 @@ async fn every_case_comes_to_what_its_file_says() {
 async fn every_case_is_kept_in_the_express_lane() {
     let (requests, answers) = tokio::join!(requests(""), answers(""));
     let mut outcomes = [requests, answers].concat();
-    outcomes.iter_mut().for_each(|outcome| outcome.unmet = None);
+    for outcome in &mut outcomes {
+        outcome.unmet = None;
+    }
     report::assert_kept(&outcomes);
 }

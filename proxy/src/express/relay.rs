@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
 use super::answer::Begun;
-use crate::context::Context as Request;
+use super::stop::{Late, Stop};
 use crate::failure::INVALID_CHUNK;
 use crate::listen::ClientStream;
 
@@ -52,54 +52,6 @@ pub(super) struct Limits {
     pub(super) deadline_ms: Option<u64>,
     /// In bytes; 0 = any.
     pub(super) max_body: u64,
-}
-
-/// Whose time is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Late {
-    Exchange,
-    Try,
-    Upstream,
-    Client,
-}
-
-/// Why an exchange goes no further.
-#[derive(Debug)]
-pub(super) enum Stop {
-    Upstream(Box<Error>),
-    ClientGone,
-    /// The request's chunks break the grammar.
-    BadBody,
-    TooLarge,
-    Late(Late),
-}
-
-impl Stop {
-    /// In the gateway's terms, with what it looks at beside an error.
-    #[expect(clippy::unnecessary_box_returns, reason = "pingora's errors are boxed wherever they go")]
-    pub(super) fn into_error(self, request: &Request) -> Box<Error> {
-        let down = |kind, what: &'static str| Error::explain(kind, what).into_down();
-        let late = || Error::explain(ErrorType::ReadTimedout, "the upstream took too long").into_up();
-        match self {
-            Self::Upstream(error) => error.into_up(),
-            Self::ClientGone => down(ErrorType::ConnectionClosed, "the client went away"),
-            Self::BadBody => {
-                request.exchange.set_bad_body();
-                down(ErrorType::InvalidHTTPHeader, "the request's chunked body is malformed")
-            }
-            Self::TooLarge => down(ErrorType::HTTPStatus(413), "the request body is too large"),
-            Self::Late(Late::Client) => down(ErrorType::ReadTimedout, "the client sends nothing more"),
-            Self::Late(Late::Exchange) => {
-                request.exchange.set_timed_out();
-                late()
-            }
-            Self::Late(Late::Try) => {
-                request.exchange.set_try_timed_out();
-                late()
-            }
-            Self::Late(Late::Upstream) => late(),
-        }
-    }
 }
 
 type Polled<T> = Poll<Result<T, Stop>>;
@@ -400,6 +352,9 @@ impl<'a> Relay<'a> {
     }
 
     fn poll_write_down(&mut self, cx: &mut Context<'_>) -> Polled<()> {
+        if self.down.out.is_empty() && self.down.direct == 0 {
+            return Poll::Ready(Ok(()));
+        }
         let written = self.down.poll_write(self.client, cx);
         self.down.awaits_client = written.is_pending();
         if written.is_ready() {
