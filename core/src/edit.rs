@@ -50,6 +50,11 @@ enum Edit {
 pub struct Edits(Box<[Edit]>);
 
 impl Edits {
+    /// Whether nothing is edited.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Compiles what was written.
     pub fn compile(written: &HeaderEdits) -> Self {
         let mut edits = Vec::new();

@@ -28,17 +28,18 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tidegate_core::address::Address;
 use tidegate_core::config::Protocol;
+use tidegate_core::decide::KeyOrigin;
 use tidegate_core::http1::framing::Framing;
 use tidegate_core::http1::head::Head;
 use tidegate_core::pool::Timeouts;
 
 use crate::context::Context;
-use crate::gateway::{Gateway, Refusal, connect_limit, note_answer, ready_request, try_limit};
+use crate::gateway::{Gateway, Refusal, connect_limit, note_answer, note_status, ready_request, try_limit};
 use crate::headers::{asks_to_close, back};
 use crate::listen::ClientStream;
 use crate::peer::{Link, keep, open, take_kept};
 use crate::telemetry::Seen;
-use answer::{Begun, Parsed};
+use answer::{Begun, Parsed, Simple};
 use relay::{Limits, Relay};
 use stop::Stop;
 
@@ -83,7 +84,9 @@ pub(crate) async fn serve(
         pool.cell.budget.request(context.arrived_ms);
     }
     let (seen, closes) = (Seen::of(&request), asks_to_close(&request));
-    let mut exchange = Exchange { gateway, context, came, seen, closes };
+    let passes_answers = context.route().is_some_and(|route| route.response_headers.is_empty())
+        && !matches!(context.decision.and_then(|decision| decision.key), Some(KeyOrigin::Assigned(_)));
+    let mut exchange = Exchange { gateway, context, came, seen, closes, passes_answers };
     match exchange.run(&mut client, head, request, idle).await {
         Ok(()) if exchange.closes => {
             client.close().await;
@@ -124,6 +127,8 @@ struct Exchange<'a> {
     seen: Seen,
     /// The client's connection ends with the answer.
     closes: bool,
+    /// Nothing is to be added to answers, nor taken from them.
+    passes_answers: bool,
 }
 
 impl Exchange<'_> {
@@ -214,6 +219,9 @@ impl Exchange<'_> {
     /// Waits for the answer's head, and begins to send it.
     async fn answer(&mut self, relay: &mut Relay<'_>, answers_head: bool) -> Result<(), Stop> {
         loop {
+            if self.answer_simply(relay, answers_head) {
+                return Ok(());
+            }
             let Some(Parsed { mut head, length }) = answer::parse(relay.unread()).map_err(Stop::Upstream)?
             else {
                 relay.more_of_head().await?;
@@ -228,6 +236,25 @@ impl Exchange<'_> {
             relay.begin_answer(begun);
             return Ok(());
         }
+    }
+
+    /// Begins to send an answer with which nothing is to be done but to pass it on; whether it is one.
+    fn answer_simply(&mut self, relay: &mut Relay<'_>, answers_head: bool) -> bool {
+        if !self.passes_answers {
+            return false;
+        }
+        let Some(answer) = Simple::read(relay.unread(), answers_head).filter(|answer| answer.status < 500)
+        else {
+            return false;
+        };
+        self.closes |= self.gateway.is_closing() || !relay.is_request_sent();
+        note_status(answer.status, &mut self.context);
+        self.context.status = answer.status;
+        let (length, begun) = (answer.length, answer.ready(self.closes));
+        drop(answer);
+        relay.take_head(length);
+        relay.begin_answer(begun);
+        true
     }
 
     /// Readies the answer's head for the client; an error when it is not for the client.

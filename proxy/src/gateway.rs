@@ -139,7 +139,12 @@ impl Gateway {
         if let Some(route) = context.route() {
             headers::edit_answer(head, &route.response_headers)?;
         }
-        Ok(self.drain.is_announced())
+        Ok(self.is_closing())
+    }
+
+    /// Whether clients' connections are to end with their next answers.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.drain.is_announced()
     }
 
     /// Ends an exchange whose answer was sent in full.
@@ -474,14 +479,19 @@ fn cause(error: &Error, context: &Context) -> Cause {
     }
 }
 
+/// Takes note of the status of an upstream's answer.
+pub(crate) fn note_status(status: u16, context: &mut Context) {
+    context.tries.upstream_status = Some(status);
+    context.grpc_status = None;
+    context.exchange.answered();
+}
+
 /// Takes note of the head of an upstream's answer; an error is the upstream's fault.
 pub(crate) fn note_answer(answer: &ResponseHeader, context: &mut Context) -> Result<()> {
     if let Err(why) = http1::answer::check(answer.version, answer.status, &answer.headers) {
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
     }
-    context.tries.upstream_status = Some(answer.status.as_u16());
-    context.grpc_status = None;
+    note_status(answer.status.as_u16(), context);
     grpc::note(context, &answer.headers);
-    context.exchange.answered();
     Ok(())
 }

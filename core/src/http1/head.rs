@@ -5,6 +5,8 @@
 //! parses the same bytes again; the two cannot disagree on what is let through. Next: the data
 //! plane's connection hands the head to the gateway.
 
+use std::mem::MaybeUninit;
+
 use super::framing::{Chunks, Framing};
 
 /// A head may have this many fields.
@@ -54,9 +56,9 @@ pub fn has_bare_lf(bytes: &[u8], from: usize) -> bool {
 
 /// Checks a head that ends at `bytes.len()`.
 pub fn check(bytes: &[u8]) -> Result<Head, Refused> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(bytes) {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(bad("the request head is not complete")),
         Err(httparse::Error::TooManyHeaders) => {

@@ -1,11 +1,14 @@
 //! An answer's head, from the upstream's bytes and to the client's.
 
+use std::mem::MaybeUninit;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{StatusCode, Version};
 use pingora_core::protocols::http::date::get_cached_date;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
+use smallvec::SmallVec;
 use tidegate_core::http1::framing::{Chunks, Framing};
 use tidegate_core::http1::head::parse_length;
 
@@ -27,18 +30,156 @@ pub(super) struct Begun {
     pub(super) is_kept: bool,
 }
 
+/// A head that goes to the client as it came, but for the fields of a connection.
+pub(super) struct Simple<'a> {
+    pub(super) status: u16,
+    /// In bytes, as it came.
+    pub(super) length: usize,
+    reason: &'a str,
+    fields: Fields<'a>,
+    framing: Framing,
+    has_date: bool,
+    is_kept: bool,
+}
+
+type Fields<'a> = SmallVec<[httparse::Header<'a>; 16]>;
+
+impl<'a> Simple<'a> {
+    /// Reads a head; `None` while it is not complete, and for each that is in any way out of the ordinary, so that
+    /// [`parse`] says what is to become of it.
+    pub(super) fn read(bytes: &'a [u8], answers_head: bool) -> Option<Self> {
+        let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut parsed = httparse::Response::new(&mut []);
+        let config = httparse::ParserConfig::default();
+        let status = config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields).ok()?;
+        let httparse::Status::Complete(length) = status else { return None };
+        let (code, version) = (parsed.code.filter(|code| (200..600).contains(code))?, parsed.version?);
+        let mut simple = Self {
+            status: code,
+            length,
+            reason: parsed.reason?,
+            fields: Fields::new(),
+            framing: Framing::Rest,
+            has_date: false,
+            is_kept: version == 1,
+        };
+        let (mut content_length, mut coding) = (None, None);
+        for field in parsed.headers.iter() {
+            match Meaning::of(field.name) {
+                Meaning::Connection if field.value.eq_ignore_ascii_case(b"close") => simple.is_kept = false,
+                Meaning::Connection if field.value.eq_ignore_ascii_case(b"keep-alive") => {}
+                Meaning::Length if content_length.is_none() => content_length = Some(field.value),
+                Meaning::Coding if coding.is_none() => coding = Some(field.value),
+                // A connection's may name fields that are not to be passed on.
+                Meaning::Connection | Meaning::Length | Meaning::Coding => return None,
+                Meaning::Date => simple.has_date = true,
+                Meaning::OfConnection | Meaning::Other => {}
+            }
+            simple.fields.push(*field);
+        }
+        simple.framing = match (content_length, coding) {
+            _ if answers_head || matches!(code, 204 | 304) => Framing::Done,
+            (None, None) => Framing::Rest,
+            (Some(length), None) => match parse_length(length)? {
+                0 => Framing::Done,
+                length => Framing::Length(length),
+            },
+            (None, Some(coding)) if version == 1 && coding.eq_ignore_ascii_case(b"chunked") => {
+                Framing::Chunked(Chunks::new())
+            }
+            (_, Some(_)) => return None,
+        };
+        // What frames nothing there is not passed on.
+        let is_odd = (code == 204 && content_length.is_some()) || coding.is_some() && !simple.is_chunked();
+        (!is_odd).then_some(simple)
+    }
+
+    fn is_chunked(&self) -> bool {
+        matches!(self.framing, Framing::Chunked(_))
+    }
+
+    /// As the client gets it.
+    pub(super) fn ready(&self, closes: bool) -> Begun {
+        let mut bytes = BytesMut::with_capacity(self.length + 256);
+        bytes.put_slice(b"HTTP/1.1 ");
+        let digits = [self.status / 100, self.status / 10 % 10, self.status % 10];
+        bytes.extend(digits.map(|digit| b'0' + digit.to_le_bytes()[0]));
+        bytes.put_u8(b' ');
+        bytes.put_slice(self.reason.as_bytes());
+        bytes.put_slice(b"\r\n");
+        for field in self.fields.iter().filter(|field| Meaning::of(field.name).is_passed_on()) {
+            put_field(&mut bytes, field.name.as_bytes(), field.value);
+        }
+        if matches!(self.framing, Framing::Rest) {
+            bytes.put_slice(b"transfer-encoding: chunked\r\n");
+        }
+        if !self.has_date {
+            put_field(&mut bytes, b"date", get_cached_date().as_bytes());
+        }
+        bytes.put_slice(if closes {
+            b"connection: close\r\n\r\n"
+        } else {
+            b"connection: keep-alive\r\n\r\n"
+        });
+        Begun { bytes, framing: self.framing, is_kept: self.is_kept }
+    }
+}
+
+fn put_field(bytes: &mut BytesMut, name: &[u8], value: &[u8]) {
+    bytes.put_slice(name);
+    bytes.put_slice(b": ");
+    bytes.put_slice(value);
+    bytes.put_slice(b"\r\n");
+}
+
+/// What a field of an answer is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Connection,
+    /// It concerns a connection, and is never passed on ([`crate::headers::back`]).
+    OfConnection,
+    Length,
+    Coding,
+    Date,
+    Other,
+}
+
+impl Meaning {
+    fn of(name: &str) -> Self {
+        const NAMES: [(&str, Meaning); 11] = [
+            ("te", Meaning::OfConnection),
+            ("date", Meaning::Date),
+            ("trailer", Meaning::OfConnection),
+            ("upgrade", Meaning::OfConnection),
+            ("connection", Meaning::Connection),
+            ("keep-alive", Meaning::OfConnection),
+            ("content-length", Meaning::Length),
+            ("proxy-connection", Meaning::OfConnection),
+            ("transfer-encoding", Meaning::Coding),
+            ("proxy-authenticate", Meaning::OfConnection),
+            ("proxy-authentication-info", Meaning::OfConnection),
+        ];
+        let named = NAMES.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
+        named.map_or(Self::Other, |(_, meaning)| *meaning)
+    }
+
+    fn is_passed_on(self) -> bool {
+        !matches!(self, Self::Connection | Self::OfConnection)
+    }
+}
+
 /// Reads a head; `None` while it is not complete.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<Parsed>> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut parsed = httparse::Response::new(&mut fields);
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
     let mut config = httparse::ParserConfig::default();
     // What is no danger to whoever reads what we write; pingora reads it so, too.
     config.allow_spaces_after_header_name_in_responses(true);
     config.allow_obsolete_multiline_headers_in_responses(true);
-    let length = match config.parse_response(&mut parsed, bytes) {
+    let length = match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(error) => {

@@ -1,5 +1,7 @@
 //! A request's head, from the client's bytes and to the upstream's.
 
+use std::mem::MaybeUninit;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::Version;
 use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
@@ -22,9 +24,10 @@ const NOT_PLAIN: [&str; 9] = [
 
 /// Reads a head that has been checked; `None` = it is not plain.
 pub(super) fn parse(bytes: &Bytes) -> Option<RequestHeader> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut parsed = httparse::Request::new(&mut fields);
-    let is_complete = parsed.parse(bytes).is_ok_and(|status| status.is_complete());
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let is_complete =
+        parsed.parse_with_uninit_headers(bytes, &mut fields).is_ok_and(|status| status.is_complete());
     if !is_complete || parsed.version != Some(1) || !parsed.headers.iter().all(is_plain) {
         return None;
     }
