@@ -22,7 +22,7 @@ mod stop;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{Method, StatusCode};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -41,6 +41,7 @@ use crate::peer::{Link, keep, open, take_kept};
 use crate::telemetry::Seen;
 use answer::{Begun, Parsed, Simple};
 use relay::{Limits, Relay};
+use request::Came;
 use stop::Stop;
 
 /// How far a request has come that the gateway is to go on with.
@@ -69,8 +70,8 @@ pub(crate) async fn serve(
     gateway: &Gateway,
     idle: Duration,
 ) -> Served {
-    let came = Bytes::copy_from_slice(&client.unread[..head.length]);
-    let Some(request) = request::parse(&came) else {
+    let came = Came::read(&client.unread[..head.length]);
+    let Some((came, request)) = came.and_then(|came| came.head().map(|head| (came, head))) else {
         return Served::Handed(client, None);
     };
     let mut context = Box::new(gateway.new_context(Arc::clone(client.exchange())));
@@ -122,8 +123,7 @@ enum Ended {
 struct Exchange<'a> {
     gateway: &'a Gateway,
     context: Box<Context>,
-    /// The request's head as it came.
-    came: Bytes,
+    came: Came,
     seen: Seen,
     /// The client's connection ends with the answer.
     closes: bool,
@@ -156,7 +156,7 @@ impl Exchange<'_> {
         let mut relay = Relay::new(client, &mut link.socket, head, sent, self.limits(idle));
         if let Err(stop) = self.answer(&mut relay, answers_head).await {
             self.context.body_bytes = relay.body_bytes();
-            let is_whole = relay.give_back(&self.came, head.body);
+            let is_whole = relay.give_back(self.came.bytes(), head.body);
             return Err(self.unanswered(stop, is_whole, was_kept));
         }
         let rest = relay.rest().await;
@@ -196,9 +196,15 @@ impl Exchange<'_> {
 
     /// The request's head as it goes to the endpoint.
     fn ready_request(&self, request: &mut RequestHeader, is_chunked: bool) -> Result<BytesMut> {
-        request::strip(request);
-        ready_request(request, &self.context)?;
-        request::written(request, is_chunked)
+        let route = self.context.route().filter(|route| route.request_headers.is_empty());
+        let edits_nothing = route.is_some_and(|route| route.rewrite.host.is_none())
+            && self.context.split().is_some_and(|split| split.pool_header.is_none());
+        if edits_nothing {
+            ready_request(request, &self.context)?;
+            return Ok(self.came.written(request, is_chunked));
+        }
+        let written = self.came.written_with(is_chunked, |head| ready_request(head, &self.context))?;
+        written.ok_or_else(|| Error::explain(ErrorType::InternalError, "a head cannot be read again"))
     }
 
     fn limits(&self, idle: Duration) -> Limits {
@@ -268,7 +274,7 @@ impl Exchange<'_> {
         let is_kept = answer::keeps_connection(head);
         let status = head.status.as_u16();
         if status >= 500
-            && let Some(request) = request::parse(&self.came)
+            && let Some(request) = self.came.head()
             && self.gateway.repeats_5xx(&request, relay.is_whole(), &mut self.context)
         {
             let mut error = Error::explain(ErrorType::HTTPStatus(status), "retrying").into_up();
@@ -286,7 +292,7 @@ impl Exchange<'_> {
     /// Ends a try of which the client has seen nothing.
     fn unanswered(&mut self, stop: Stop, is_whole: bool, was_kept: bool) -> Ended {
         let mut error = stop.into_error(&self.context);
-        if let Some(request) = request::parse(&self.came) {
+        if let Some(request) = self.came.head() {
             self.gateway.after_failure(&request, is_whole, was_kept, &mut self.context, &mut error);
         }
         Ended::Unanswered(handed(error))

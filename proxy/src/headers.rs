@@ -32,6 +32,23 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;
 
+/// All fields that [`forward`] may add, change or remove.
+pub(crate) static OWN: [HeaderName; 13] = [
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_HOST,
+    HeaderName::from_static(SPOOFABLE[0]),
+    HeaderName::from_static(SPOOFABLE[1]),
+    HeaderName::from_static(SPOOFABLE[2]),
+    CLIENT_CERTIFICATE,
+    FORWARDED,
+    VIA,
+    MAX_FORWARDS,
+    X_REQUEST_ID,
+    TRACEPARENT,
+    TRACESTATE,
+];
+
 /// Where a request comes from, and how it is told upstream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin<'a> {

@@ -41,8 +41,9 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Drain {
     phase: watch::Sender<Phase>,
-    /// pingora's form of "say `Connection: close`".
+    /// pingora's form of "say `Connection: close`", and one that looks at it.
     announced: watch::Sender<bool>,
+    told: ShutdownWatch,
     connections: TaskTracker,
     /// Ends tunnels.
     cut: CancellationToken,
@@ -53,29 +54,21 @@ pub(crate) struct Drain {
 
 /// An exchange under way, for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Active {
-    count: Arc<AtomicUsize>,
-    watch: ShutdownWatch,
-}
-
-impl Active {
-    /// What the gateway looks at to know whether to keep the connection.
-    pub(crate) fn watch(&self) -> &ShutdownWatch {
-        &self.watch
-    }
-}
+pub(crate) struct Active(Arc<AtomicUsize>);
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.count.fetch_sub(1, Relaxed);
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
 impl Drain {
     pub(crate) fn new() -> Arc<Self> {
+        let announced = watch::Sender::new(false);
         Arc::new(Self {
             phase: watch::Sender::new(Phase::Serving),
-            announced: watch::Sender::new(false),
+            told: announced.subscribe(),
+            announced,
             connections: TaskTracker::new(),
             cut: CancellationToken::new(),
             active: Arc::default(),
@@ -97,7 +90,12 @@ impl Drain {
     /// An exchange begins.
     pub(crate) fn begin_exchange(&self) -> Active {
         self.active.fetch_add(1, Relaxed);
-        Active { count: Arc::clone(&self.active), watch: self.announced.subscribe() }
+        Active(Arc::clone(&self.active))
+    }
+
+    /// What pingora looks at to know whether to keep a connection.
+    pub(crate) fn told(&self) -> &ShutdownWatch {
+        &self.told
     }
 
     /// Whether answers say `Connection: close`.

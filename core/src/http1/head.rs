@@ -7,6 +7,8 @@
 
 use std::mem::MaybeUninit;
 
+use memchr::{memchr_iter, memchr2_iter, memmem};
+
 use super::framing::{Chunks, Framing};
 
 /// A head may have this many fields.
@@ -39,19 +41,13 @@ pub struct Head {
 /// The end of the head in `bytes`, if it is there; `from` is how far earlier calls have looked.
 pub fn find_end(bytes: &[u8], from: usize) -> Option<usize> {
     let from = from.saturating_sub(3);
-    bytes[from..].windows(4).position(|w| w == b"\r\n\r\n").map(|at| from + at + 4)
+    memmem::find(&bytes[from..], b"\r\n\r\n").map(|at| from + at + 4)
 }
 
 /// Whether a line in `bytes` ends with a bare LF: such a head is refused at once, complete or not.
 pub fn has_bare_lf(bytes: &[u8], from: usize) -> bool {
-    let mut before = from.checked_sub(1).map(|at| bytes[at]);
-    for byte in &bytes[from..] {
-        if *byte == b'\n' && before != Some(b'\r') {
-            return true;
-        }
-        before = Some(*byte);
-    }
-    false
+    memchr_iter(b'\n', &bytes[from..])
+        .any(|at| (from + at).checked_sub(1).is_none_or(|at| bytes[at] != b'\r'))
 }
 
 /// Checks a head that ends at `bytes.len()`.
@@ -97,10 +93,10 @@ fn names_a_version(bytes: &[u8]) -> bool {
 
 /// No line folding, and no CR but before LF. (LF alone was refused while reading.)
 fn check_lines(bytes: &[u8]) -> Result<(), Refused> {
-    for pair in bytes.windows(2) {
-        match pair {
-            [b'\r', after] if *after != b'\n' => return Err(bad("a carriage return stands alone")),
-            [b'\n', b' ' | b'\t'] => return Err(bad("a header line is folded")),
+    for at in memchr2_iter(b'\r', b'\n', bytes) {
+        match (bytes[at], bytes.get(at + 1)) {
+            (b'\r', Some(after)) if *after != b'\n' => return Err(bad("a carriage return stands alone")),
+            (b'\n', Some(b' ' | b'\t')) => return Err(bad("a header line is folded")),
             _ => {}
         }
     }

@@ -178,3 +178,27 @@ fn a_wish_to_close_is_seen_on_any_line() {
         assert_eq!(asks_to_close(&request(&fields)), expected, "{lines:?}");
     }
 }
+
+#[test]
+fn nothing_but_our_own_fields_is_changed() {
+    let mut fields: Vec<(&'static str, &'static str)> = OWN.iter().map(|own| (leak(own), "1")).collect();
+    fields.extend([
+        ("accept", "*/*"),
+        ("cookie", "a=b"),
+        ("x-other", "1"),
+        ("x-other", "2"),
+        ("te", "trailers"),
+    ]);
+    for trusted in [false, true] {
+        let (before, after) = (request(&fields), forwarded(&fields, trusted));
+        for name in before.headers.keys().chain(after.headers.keys()).filter(|name| !OWN.contains(name)) {
+            let values =
+                |head: &RequestHeader| head.headers.get_all(name).iter().cloned().collect::<Vec<_>>();
+            assert_eq!(values(&before), values(&after), "{name}");
+        }
+    }
+}
+
+fn leak(name: &HeaderName) -> &'static str {
+    Box::leak(name.to_string().into_boxed_str())
+}

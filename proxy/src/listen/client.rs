@@ -23,7 +23,7 @@ use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 
 use super::Held;
-use super::deadlines::{Deadlines, Stall};
+use super::deadlines::{Alarm, Deadlines, Stall};
 use super::exchange::Exchange;
 use super::framing::Framing;
 use super::transport::Transport;
@@ -38,8 +38,6 @@ const WRITE_SIZE: usize = 8 * 1024;
 
 /// Small writes of an answer are gathered for at most this long.
 const GATHER: Duration = Duration::from_millis(5);
-/// No timer is set for longer.
-const MAX_LEFT_MS: u64 = 24 * 60 * 60 * 1_000;
 /// A last answer must be taken within this.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
 
@@ -69,8 +67,8 @@ struct Timers {
     deadlines: Deadlines,
     stall: Stall,
     gather: Option<Pin<Box<Sleep>>>,
-    /// For the express lane, and when it rings.
-    alarm: Option<(u64, Pin<Box<Sleep>>)>,
+    /// For the express lane.
+    alarm: Alarm,
 }
 
 impl ClientStream {
@@ -185,25 +183,9 @@ impl ClientStream {
         Poll::Pending
     }
 
-    /// Ready once it is this time on the monotonic clock. One timer serves a whole connection: it is set only
-    /// to ring earlier, and sets itself anew where it has rung too early.
+    /// Ready once it is this time on the monotonic clock.
     pub(crate) fn poll_until(&mut self, at_ms: u64, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let now_ms = self.exchange.now_ms();
-            if now_ms >= at_ms {
-                return Poll::Ready(());
-            }
-            // Far enough for any time that there is.
-            let left = Duration::from_millis((at_ms - now_ms).min(MAX_LEFT_MS));
-            let (set_ms, alarm) =
-                self.timers.alarm.get_or_insert_with(|| (at_ms, Box::pin(tokio::time::sleep(left))));
-            if at_ms < *set_ms || *set_ms <= now_ms {
-                *set_ms = at_ms;
-                alarm.as_mut().reset(tokio::time::Instant::now() + left);
-            }
-            ready!(alarm.as_mut().poll(cx));
-            *set_ms = 0;
-        }
+        self.timers.alarm.poll_until(at_ms, self.exchange.clock(), cx)
     }
 
     /// What came of a write, which may not be pending for too long.

@@ -5,8 +5,11 @@
 //! A listener in plain text may be spoken to in HTTP/2 as well: its preface is recognised here, however
 //! slowly it comes. Stage before: [`super::greet`]; next: [`crate::gateway`], or [`super::h2`].
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -17,8 +20,9 @@ use tidegate_core::edge::Refusal;
 use tokio::time::{Instant, timeout_at};
 
 use super::client::ClientStream;
+use super::deadlines::Alarm;
 use super::head::{self, Head, Refused};
-use super::{Door, Proxy, greet, h2};
+use super::{Door, greet, h2};
 use crate::express::{self, Served};
 use crate::failure::{code_of, raw_answer};
 use crate::shutdown::Active;
@@ -36,9 +40,11 @@ enum Waited {
 /// Serves a connection until either side closes it.
 pub(super) async fn serve(mut client: ClientStream, door: Arc<Door>) {
     let mut is_first = true;
+    let drain = Arc::clone(&door.drain);
+    let mut idle = Idle { alarm: Alarm::default(), closing: pin!(drain.no_more_requests()) };
     loop {
         let settings = door.settings();
-        let waited = wait_for_head(&mut client, &settings, &door, is_first).await;
+        let waited = wait_for_head(&mut client, &settings, &mut idle, is_first).await;
         let (head, active) = match waited {
             Ok(Waited::Head(head)) => (head, door.drain.begin_exchange()),
             Ok(Waited::Preface) => return h2::serve(client, door).await,
@@ -66,6 +72,13 @@ pub(super) async fn serve(mut client: ClientStream, door: Arc<Door>) {
     }
 }
 
+/// What ends the wait for a request; kept from one wait to the next, so that a wait costs little to begin.
+struct Idle<F> {
+    alarm: Alarm,
+    /// Resolves when no more requests are waited for.
+    closing: F,
+}
+
 /// Serves one request; the connection comes back if it may be used again.
 async fn exchange(
     mut client: ClientStream,
@@ -86,7 +99,9 @@ async fn exchange(
             }
         }
     }
-    by_gateway(client, head.length, settings, &door.proxy, active).await
+    let served = by_gateway(client, head.length, settings, door).await;
+    drop(active);
+    served
 }
 
 /// Hands one request to the gateway.
@@ -94,8 +109,7 @@ async fn by_gateway(
     mut client: ClientStream,
     head_length: usize,
     settings: &Listener,
-    proxy: &Arc<Proxy>,
-    active: Active,
+    door: &Door,
 ) -> Option<ClientStream> {
     let bytes: BytesMut = client.unread.split_to(head_length);
     let current = Arc::clone(client.exchange());
@@ -105,7 +119,7 @@ async fn by_gateway(
     session.set_write_timeout(Some(settings.idle_timeout.0));
     session.set_total_drain_timeout(Some(settings.header_timeout.0));
     session.set_pipelined_prefix(bytes);
-    let reusable = Arc::clone(&current).serve(proxy.process_new_http(session, active.watch())).await;
+    let reusable = Arc::clone(&current).serve(door.proxy.process_new_http(session, door.drain.told())).await;
     current.hand_over(None);
     let (stream, _) = reusable?.consume();
     let client = stream.into_any().downcast::<ClientStream>().ok()?;
@@ -118,14 +132,14 @@ async fn by_gateway(
 async fn wait_for_head(
     client: &mut ClientStream,
     settings: &Listener,
-    door: &Door,
+    idle: &mut Idle<Pin<&mut impl Future<Output = ()>>>,
     is_first: bool,
 ) -> io::Result<Waited> {
     let limit = usize::try_from(settings.max_header_size.0).unwrap_or(usize::MAX);
     let mut deadline = is_first.then(|| Instant::now() + settings.header_timeout.0);
     if client.unread.is_empty() {
-        let idle = if is_first { settings.header_timeout.0 } else { settings.idle_timeout.0 };
-        if !wait_for_first_byte(client, door, idle).await? {
+        let limit = if is_first { settings.header_timeout.0 } else { settings.idle_timeout.0 };
+        if !wait_for_first_byte(client, idle, limit).await? {
             return Ok(Waited::Over);
         }
     }
@@ -164,17 +178,27 @@ fn begins_h2(bytes: &[u8]) -> bool {
 }
 
 /// Waits for a byte; false when the connection is to be closed without one.
-async fn wait_for_first_byte(client: &mut ClientStream, door: &Door, idle: Duration) -> io::Result<bool> {
-    let first_bytes = async {
+async fn wait_for_first_byte(
+    client: &mut ClientStream,
+    idle: &mut Idle<Pin<&mut impl Future<Output = ()>>>,
+    limit: Duration,
+) -> io::Result<bool> {
+    let clock = client.exchange().clock();
+    let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let end_ms = clock.mono_ms().saturating_add(limit_ms);
+    let mut first_bytes = pin!(async {
         client.readable().await?;
         client.fill().await
-    };
-    tokio::select! {
-        biased;
-        read = first_bytes => Ok(read? > 0),
-        () = tokio::time::sleep(idle) => Ok(false),
-        () = door.drain.no_more_requests() => Ok(false),
-    }
+    });
+    poll_fn(|cx| {
+        if let Poll::Ready(read) = first_bytes.as_mut().poll(cx) {
+            return Poll::Ready(read.map(|read| read > 0));
+        }
+        let is_over =
+            idle.alarm.poll_until(end_ms, clock, cx).is_ready() || idle.closing.as_mut().poll(cx).is_ready();
+        if is_over { Poll::Ready(Ok(false)) } else { Poll::Pending }
+    })
+    .await
 }
 
 /// What can be said of the bytes so far; `None` = more are needed.

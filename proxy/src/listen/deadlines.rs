@@ -9,7 +9,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::Sleep;
+use tidegate_admin::clock::Clock;
+use tokio::time::{Instant, Sleep};
 
 use super::exchange::Exchange;
 
@@ -41,6 +42,34 @@ impl Deadlines {
             return Err(timed_out("the try took longer than the route allows"));
         }
         Ok(())
+    }
+}
+
+/// No timer is set for longer.
+const MAX_LEFT_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// One timer for all that a connection waits for: it is set only to ring earlier, and sets itself anew where it
+/// has rung too early. So a time that begins with each request costs no more than a glance at the clock.
+#[derive(Debug, Default)]
+pub(super) struct Alarm(Option<(u64, Pin<Box<Sleep>>)>);
+
+impl Alarm {
+    /// Ready once it is this time on the monotonic clock.
+    pub(super) fn poll_until(&mut self, at_ms: u64, clock: Clock, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let now_ms = clock.mono_ms();
+            if now_ms >= at_ms {
+                return Poll::Ready(());
+            }
+            let left = Duration::from_millis((at_ms - now_ms).min(MAX_LEFT_MS));
+            let (set_ms, sleep) = self.0.get_or_insert_with(|| (at_ms, Box::pin(tokio::time::sleep(left))));
+            if at_ms < *set_ms || *set_ms <= now_ms {
+                *set_ms = at_ms;
+                sleep.as_mut().reset(Instant::now() + left);
+            }
+            ready!(sleep.as_mut().poll(cx));
+            *set_ms = 0;
+        }
     }
 }
 

@@ -100,6 +100,10 @@ impl Exchange {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
+    }
+
     pub(crate) fn now_ms(&self) -> u64 {
         self.clock.mono_ms()
     }

@@ -155,7 +155,8 @@ impl Serving {
                 let (door, active) = (Arc::clone(&self.door), self.door.drain.begin_exchange());
                 self.door.drain.spawn(async move {
                     let session = ServerSession::new_custom(Box::new(stream));
-                    exchange.serve(door.proxy.process_new_http(session, active.watch())).await;
+                    exchange.serve(door.proxy.process_new_http(session, door.drain.told())).await;
+                    drop(active);
                 });
                 Next::On
             }
