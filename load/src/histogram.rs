@@ -59,7 +59,7 @@ impl Histogram {
 
 /// Values below `WIDTH` have a bucket each; above, each power of two has `WIDTH` buckets.
 fn bucket_of(value: u64) -> usize {
-    let Some(shift) = (63 - (value | 1).leading_zeros()).checked_sub(BITS) else { return small(value) };
+    let Some(shift) = (value | 1).ilog2().checked_sub(BITS) else { return small(value) };
     (shift as usize + 1) * WIDTH + small(value >> shift) - WIDTH
 }
 

@@ -23,7 +23,8 @@ impl Machine {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let processors = read("/proc/cpuinfo");
         let memory = value(&read("/proc/meminfo"), "MemTotal", ':');
-        let kibibytes: f64 = memory.split_whitespace().next().and_then(|text| text.parse().ok()).unwrap_or(0.0);
+        let kibibytes: f64 =
+            memory.split_whitespace().next().and_then(|text| text.parse().ok()).unwrap_or(0.0);
         let load = read("/proc/loadavg");
         Self {
             processor: value(&processors, "model name", ':'),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::pace::Pacer;
 use crate::peer::{Cores, Found, Serving};
@@ -211,9 +211,8 @@ impl Tasks {
             Row::Http2 | Row::Grpc => {
                 let kind = if row == Row::Grpc { Kind::Grpc } else { Kind::Plain };
                 let connection = timeout(PATIENCE, Connection::to(address)).await.context("connecting")??;
-                let handles = each(STREAMS, |_| {
-                    tokio::spawn(h2::run(connection.send.clone(), kind, Arc::clone(load)))
-                });
+                let handles =
+                    each(STREAMS, |_| tokio::spawn(h2::run(connection.send.clone(), kind, Arc::clone(load))));
                 return Ok(Self { handles, _connection: Some(connection) });
             }
         };
@@ -224,14 +223,14 @@ impl Tasks {
     async fn end(self) -> Result<()> {
         let mut unfinished = 0;
         let mut first = Ok(());
-        for handle in self.handles {
-            let abort = handle.abort_handle();
-            match timeout(PATIENCE, handle).await {
-                Ok(ended) => first = first.and(ended?),
-                Err(_) => {
-                    abort.abort();
-                    unfinished += 1;
-                }
+        // One for all of them, or a proxy that answers nothing would hold the run up for as many times as long.
+        let deadline = Instant::now() + PATIENCE;
+        for mut handle in self.handles {
+            if let Ok(ended) = timeout_at(deadline, &mut handle).await {
+                first = first.and(ended?);
+            } else {
+                handle.abort();
+                unfinished += 1;
             }
         }
         first.and_then(|()| {
@@ -241,9 +240,6 @@ impl Tasks {
     }
 }
 
-fn each(
-    count: usize,
-    start: impl Fn(usize) -> JoinHandle<Result<()>>,
-) -> Vec<JoinHandle<Result<()>>> {
+fn each(count: usize, start: impl Fn(usize) -> JoinHandle<Result<()>>) -> Vec<JoinHandle<Result<()>>> {
     (0..count).map(start).collect()
 }

@@ -74,11 +74,11 @@ impl Peer {
     /// Looks for its program and asks its version; `None` when there is none that runs.
     pub(crate) fn find(&'static self, tools: &Tools) -> Option<Found> {
         let folders = [tools.own.clone(), tools.fetched.clone(), tools.fetched.join("bin")];
-        let beside = self.programs.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+        let beside =
+            self.programs.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
         let anywhere = self.programs.iter().map(PathBuf::from);
         beside.filter(|path| path.exists()).chain(anywhere).find_map(|program| {
-            let told =
-                Command::new(&program).args(self.version).stdin(Stdio::null()).output().ok()?;
+            let told = Command::new(&program).args(self.version).stdin(Stdio::null()).output().ok()?;
             if !told.status.success() {
                 return None;
             }
@@ -114,7 +114,7 @@ impl Serving {
             if read == 0 {
                 return Ok(lines);
             }
-            lines += buffer[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
+            lines += buffer[..read].split(|byte| *byte == b'\n').skip(1).count() as u64;
         }
     }
 }
@@ -192,7 +192,8 @@ impl Ports {
 /// The key and certificate that all proxies show, written into a folder: three files, the last for HAProxy.
 pub(crate) fn write_certificate(folder: &Path) -> Result<[PathBuf; 3]> {
     let paths = ["cert.pem", "key.pem", "both.pem"].map(|name| folder.join(name));
-    let made = rcgen::generate_simple_self_signed(["shop.test".to_owned()]).context("making a certificate")?;
+    let made =
+        rcgen::generate_simple_self_signed(["shop.test".to_owned()]).context("making a certificate")?;
     let (cert, key) = (made.cert.pem(), made.key_pair.serialize_pem());
     fs::write(&paths[0], &cert)?;
     fs::write(&paths[1], &key)?;

@@ -133,7 +133,9 @@ fn family(root: i32) -> Vec<i32> {
     let mut found = BTreeSet::from([root]);
     loop {
         let before = found.len();
-        found.extend(pairs.iter().filter(|(_, of)| found.contains(of)).map(|(pid, _)| *pid).collect::<Vec<_>>());
+        found.extend(
+            pairs.iter().filter(|(_, of)| found.contains(of)).map(|(pid, _)| *pid).collect::<Vec<_>>(),
+        );
         if found.len() == before {
             return found.into_iter().collect();
         }

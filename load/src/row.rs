@@ -71,15 +71,23 @@ impl Row {
         match self {
             Self::Small => "64 kept HTTP/1.1 connections, `GET`, an answer of 100 bytes",
             Self::Large => "the same with an answer of 64 KiB",
-            Self::Post => "the same with a body of 64 KiB, which the upstream reads to its end before it answers 2 bytes",
-            Self::Fresh => "a new client connection for each small `GET`, 64 at once; connections to the upstream are kept",
+            Self::Post => {
+                "the same with a body of 64 KiB, which the upstream reads to its end before it answers 2 bytes"
+            }
+            Self::Fresh => {
+                "a new client connection for each small `GET`, 64 at once; connections to the upstream are kept"
+            }
             Self::TlsFull => {
                 "as before over TLS 1.3 (X25519, AES-128-GCM, a P-256 certificate), a full handshake each"
             }
             Self::TlsResumed => "the same, each handshake resumed with a ticket of the one before",
-            Self::Http2 => "one client connection of plain-text HTTP/2 with 100 streams at once, small `GET`s; HTTP/1.1 to the upstream",
+            Self::Http2 => {
+                "one client connection of plain-text HTTP/2 with 100 streams at once, small `GET`s; HTTP/1.1 to the upstream"
+            }
             Self::Grpc => "the same with unary gRPC calls of 100 bytes each way; HTTP/2 to the upstream, too",
-            Self::Idle => "client connections that do nothing: memory that is the process's own, for each of them",
+            Self::Idle => {
+                "client connections that do nothing: memory that is the process's own, for each of them"
+            }
             Self::Features => {
                 "the small `GET` by 2,000 users through a split of 90 to 10 over two pools, sticky by `x-user-id`, on a \
                  route that asks for a header, with a request id and a structured access log"

@@ -222,6 +222,6 @@ mod tests {
     #[test]
     fn what_is_left() {
         assert_eq!(left(Duration::from_secs(10), 10, 20), "10 s");
-        assert_eq!(left(Duration::from_secs(600), 1, 2), "10 min");
+        assert_eq!(left(Duration::from_mins(10), 1, 2), "10 min");
     }
 }

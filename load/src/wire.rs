@@ -51,6 +51,9 @@ impl Path {
     }
 }
 
+/// Reads the head at the front of what was read; with it its length, `None` while it is not whole.
+type Parse<T> = fn(&[u8]) -> Result<Option<(T, usize)>>;
+
 /// The head at the front of what was read, and its length; `None` while it is not whole.
 pub(crate) fn answer(bytes: &[u8]) -> Result<Option<(Answer, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; 48];
@@ -101,7 +104,7 @@ impl Reader {
     pub(crate) async fn head<T>(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
-        parse: fn(&[u8]) -> Result<Option<(T, usize)>>,
+        parse: Parse<T>,
     ) -> Result<Option<T>> {
         loop {
             if self.start < self.end

@@ -105,7 +105,8 @@ pub(crate) async fn exchange(
 ) -> Result<()> {
     stream.write_all(request).await.context("sending a request")?;
     stream.flush().await?;
-    let head = reader.head(stream, answer).await?.context("the connection was closed in place of an answer")?;
+    let head =
+        reader.head(stream, answer).await?.context("the connection was closed in place of an answer")?;
     ensure!(head.status == 200, "an answer of status {}", head.status);
     let got = reader.body(stream, head.framing).await?;
     ensure!(got == length, "a body of {got} bytes in place of {length}");

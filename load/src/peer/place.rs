@@ -80,9 +80,8 @@ pub(crate) fn fill(template: &str, place: &Place) -> Result<String> {
 
 /// The first name in capitals between two `@`.
 fn left_over(text: &str) -> Option<&str> {
-    let is_name = |part: &&str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
-    };
+    let is_name =
+        |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
     text.split('@').skip(1).find(is_name)
 }
 
@@ -118,7 +117,8 @@ mod tests {
 
     #[test]
     fn every_place_in_every_file_is_filled() {
-        let names = ["PLAIN", "TLS", "H2", "GRPC", "ADMIN", "STABLE", "CANARY", "GRPC_UPSTREAM", "CERT", "KEY"];
+        let names =
+            ["PLAIN", "TLS", "H2", "GRPC", "ADMIN", "STABLE", "CANARY", "GRPC_UPSTREAM", "CERT", "KEY"];
         let all = names.into_iter().chain(["PEM", "FOLDER"]).map(|name| (name, "1".to_owned()));
         let place = Place(all.collect());
         for peer in &PEERS {

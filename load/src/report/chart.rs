@@ -100,7 +100,11 @@ mod tests {
     #[test]
     fn a_bar_for_each_that_has_a_figure() {
         let text = draw(&sample::run());
-        assert_eq!(text.matches("<rect").count(), 2, "the row of idle connections has none, nor has who failed");
+        assert_eq!(
+            text.matches("<rect").count(),
+            2,
+            "the row of idle connections has none, nor has who failed"
+        );
         assert!(text.contains("width=\"500.0\"") && text.contains("30.3 · 2.00 ×"), "{text}");
         assert!(text.contains("prefers-color-scheme: dark"));
         assert_eq!(text.matches("<text").count(), text.matches("</text>").count());

@@ -129,10 +129,7 @@ mod tests {
 
     #[test]
     fn numbers_as_a_person_reads_them() {
-        assert_eq!(
-            [0.0, 999.0, 1_000.0, 1_234_567.4].map(thousands),
-            ["0", "999", "1,000", "1,234,567"]
-        );
+        assert_eq!([0.0, 999.0, 1_000.0, 1_234_567.4].map(thousands), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([80.4, 999.4, 1_250.0].map(latency), ["80 µs", "999 µs", "1.2 ms"]);
     }
 
@@ -141,8 +138,11 @@ mod tests {
         let run = sample::run();
         let text = table(&run, &run.rows[0]);
         assert!(text.contains("| Tidegate | 33,007 | 30.3 | 2.00 |"), "{text}");
-        assert!(text.contains("| HAProxy | 66,013 | 15.1 | – |"), "{text}");
-        assert!(text.contains("- nginx **failed**, so there are no figures: an answer of status 502."), "{text}");
+        assert!(text.contains("| HAProxy | 66,013 | 15.2 | – |"), "{text}");
+        assert!(
+            text.contains("- nginx **failed**, so there are no figures: an answer of status 502."),
+            "{text}"
+        );
         let text = table(&run, &run.rows[1]);
         assert!(text.contains("| Tidegate | 4.00 | 4.00 | 8.00 | 4.00 | 5.0 |"), "{text}");
         assert!(text.contains("- nginx has no part in this row: it has none."), "{text}");

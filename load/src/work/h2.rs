@@ -74,11 +74,7 @@ fn template(kind: Kind) -> Result<Request<()>> {
 }
 
 /// One stream.
-pub(crate) async fn exchange(
-    send: &mut SendRequest<Bytes>,
-    request: Request<()>,
-    kind: Kind,
-) -> Result<()> {
+pub(crate) async fn exchange(send: &mut SendRequest<Bytes>, request: Request<()>, kind: Kind) -> Result<()> {
     let is_grpc = kind == Kind::Grpc;
     let (response, mut stream) = send.send_request(request, !is_grpc).context("sending a request")?;
     if is_grpc {

@@ -63,8 +63,7 @@ fn config(is_resumed: bool) -> Result<ClientConfig> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Believer));
     let mut config = builder.with_no_client_auth();
-    config.resumption =
-        if is_resumed { Resumption::in_memory_sessions(64) } else { Resumption::disabled() };
+    config.resumption = if is_resumed { Resumption::in_memory_sessions(64) } else { Resumption::disabled() };
     Ok(config)
 }
 
