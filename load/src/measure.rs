@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::pace::Pacer;
 use crate::peer::{Cores, Found, Serving};
-use crate::process::{cpu_of, cpu_of_cores};
+use crate::process::{cpu_of, cpu_of_all};
 use crate::recorder::{Outcome, Recorder};
 use crate::row::Row;
 use crate::upstream::Upstreams;
@@ -55,7 +55,8 @@ pub(crate) struct Bench {
 struct Usage {
     proxy: f64,
     own: f64,
-    cores: f64,
+    /// Everybody, these two among them.
+    all: f64,
 }
 
 /// What a load came to, and what it cost.
@@ -87,7 +88,7 @@ impl Bench {
         keep("cpu_us", closed.used.proxy * 1e6 / done);
         keep("busy", closed.used.proxy / seconds);
         keep("load_busy", closed.used.own / seconds);
-        keep("others", (closed.used.cores - closed.used.proxy - closed.used.own).max(0.0) / seconds);
+        keep("others", (closed.used.all - closed.used.proxy - closed.used.own).max(0.0) / seconds);
         for (name, share) in [("full_p50_us", 0.5), ("full_p99_us", 0.99), ("full_p999_us", 0.999)] {
             keep(name, closed.outcome.latencies.quantile_us(share));
         }
@@ -161,7 +162,7 @@ impl Bench {
         let used = Usage {
             proxy: after.proxy - before.proxy,
             own: after.own - before.own,
-            cores: after.cores - before.cores,
+            all: after.all - before.all,
         };
         Ok(Loaded { outcome, used })
     }
@@ -170,7 +171,7 @@ impl Bench {
         Ok(Usage {
             proxy: serving.running.cpu()?,
             own: cpu_of("self")?,
-            cores: cpu_of_cores([self.cores.proxy, self.cores.load])?,
+            all: cpu_of_all([self.cores.proxy, self.cores.load])?,
         })
     }
 }

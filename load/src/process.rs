@@ -115,10 +115,15 @@ pub(crate) fn cpu_of(pid: &str) -> Result<f64> {
     Ok(ticks as f64 / TICKS_A_SECOND)
 }
 
-/// All time of two cores that somebody used, in seconds: what others took is the rest.
-pub(crate) fn cpu_of_cores(cores: [usize; 2]) -> Result<f64> {
+/// User and system time of every process there is, and was, and what the hypervisor kept from two cores, in seconds.
+/// What others used of the machine is what is left of it.
+pub(crate) fn cpu_of_all(cores: [usize; 2]) -> Result<f64> {
+    let entries = fs::read_dir("/proc")?.flatten();
+    // A process that ends between the listing and the look is in its parent's time from then on.
+    let ticks = entries.filter_map(|entry| all_ticks(&fs::read_to_string(entry.path().join("stat")).ok()?));
     let stat = fs::read_to_string("/proc/stat")?;
-    Ok(cores.iter().map(|core| busy(&stat, *core)).sum::<u64>() as f64 / TICKS_A_SECOND)
+    let stolen: u64 = cores.iter().map(|core| stolen(&stat, *core)).sum();
+    Ok((ticks.sum::<u64>() + stolen) as f64 / TICKS_A_SECOND)
 }
 
 /// A process and its descendants.
@@ -163,13 +168,19 @@ fn ticks(stat: &str) -> Option<u64> {
     Some(user.parse::<u64>().ok()? + system.parse::<u64>().ok()?)
 }
 
-/// Ticks of one core in `/proc/stat` in which it was not idle: all but the fourth and fifth figure. What the
-/// hypervisor took (the eighth) is in it; guests' time is in the first two already.
-fn busy(stat: &str, core: usize) -> u64 {
+/// utime and stime of a process and of its children that have ended; a thread of the kernel that moves packets (which
+/// are ours) has none.
+fn all_ticks(stat: &str) -> Option<u64> {
+    let fields = behind_name(stat)?.skip(11).take(4);
+    let ticks = fields.map(|figure| figure.parse::<u64>().ok()).sum::<Option<u64>>()?;
+    Some(if stat.contains("(ksoftirqd/") { 0 } else { ticks })
+}
+
+/// Ticks of one core in `/proc/stat` that the hypervisor gave to others: the eighth figure.
+fn stolen(stat: &str, core: usize) -> u64 {
     let name = format!("cpu{core}");
     let line = stat.lines().find(|line| line.split_whitespace().next() == Some(&name)).unwrap_or_default();
-    let figures = line.split_whitespace().skip(1).take(8).map(|figure| figure.parse::<u64>().unwrap_or(0));
-    figures.enumerate().filter(|(at, _)| !matches!(at, 3 | 4)).map(|(_, ticks)| ticks).sum()
+    line.split_whitespace().nth(8).and_then(|figure| figure.parse().ok()).unwrap_or(0)
 }
 
 /// The sum of lines with these names, in KiB.
@@ -194,7 +205,10 @@ mod tests {
         assert_eq!(kibibytes(status, &["VmHWM:"]), 1_204);
         assert_eq!(kibibytes(status, &["Private_Clean:", "Private_Dirty:"]), 7);
         let cores = "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 1 2 3 100 100 4 5 6 70 80\ncpu1 1 0 0 9 9 0 0 0 0 0\n";
-        assert_eq!((busy(cores, 0), busy(cores, 1), busy(cores, 2)), (21, 1, 0));
+        assert_eq!((stolen(cores, 0), stolen(cores, 1), stolen(cores, 2)), (6, 0, 0));
+        let ended = "7 (cc) S 3 7 7 0 -1 4194304 900 0 0 0 120 34 50 6 20 0 9 0 1 2 3";
+        assert_eq!(all_ticks(ended), Some(210));
+        assert_eq!(all_ticks(&ended.replace("cc", "ksoftirqd/0")), Some(0));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::row::Row;
 /// What each figure means and how it came about. It is text for people, and not made from the run.
 const METHOD: &str = include_str!("method.md");
 
-/// Others had more of the two cores than this: the figures are not to be relied on.
+/// Others had more of the machine, in cores, than this: the figures are not to be relied on.
 const DISTURBED: f64 = 0.05;
 
 /// The whole page, in markdown.
@@ -45,8 +45,8 @@ fn warn(text: &mut String, results: &Results) {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "> Something else ran on the two cores meanwhile, for up to {:.0} % of one: the figures are not to be \
-             relied on.\n",
+            "> Something else ran on the machine meanwhile, for up to {:.0} % of a core: the figures are not to be relied \
+             on.\n",
             most * 100.0
         );
     }
