@@ -15,10 +15,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 
 use crate::process::Running;
 use crate::row::{Door, Row};
 use crate::upstream::Upstreams;
+use crate::wire::Reader;
+use crate::work::{Script, exchange};
 
 pub(crate) use list::PEERS;
 pub(crate) use place::{Place, Ports, fill};
@@ -147,28 +150,34 @@ impl Found {
         let output = folder.path().join(OUTPUT);
         let mut running = Running::start(&command, cores.proxy, cores.load, &output)?;
         let address = ports.of(row.door());
-        if let Err(why) = self.await_start(&mut running, address).await {
+        if let Err(why) = await_start(&mut running, [ports.of(Door::Plain), address]).await {
             let told = fs::read_to_string(&output).unwrap_or_default();
-            bail!("{}: {why}. It said: {}", self.peer.id, last_lines(&told));
+            bail!("{}: {why:#}. It said: {}", self.peer.id, last_lines(&told));
         }
         running.look()?;
         Ok(Serving { running, address, folder })
     }
+}
 
-    async fn await_start(&self, running: &mut Running, address: SocketAddr) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).await.is_err() {
-            if running.has_ended() {
-                bail!("it ended at its start");
-            }
-            if Instant::now() > end {
-                bail!("it did not start to listen within {PATIENCE:?}");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+/// Waits until a request is answered well and the listener of the row accepts connections. Some listen a while before
+/// their routes are in force.
+async fn await_start(running: &mut Running, [plain, door]: [SocketAddr; 2]) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let tried = timeout(Duration::from_secs(2), async {
+            TcpStream::connect(door).await?;
+            let mut stream = TcpStream::connect(plain).await?;
+            let script = Script::users();
+            exchange(&mut stream, &mut Reader::new(4 * 1024), &script.requests[0], script.length).await
+        });
+        let Err(why) = tried.await.context("no answer").flatten() else { return Ok(()) };
+        if running.has_ended() {
+            bail!("it ended at its start");
         }
-        // Some listen a moment before their routes are read.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        Ok(())
+        if Instant::now() > end {
+            return Err(why.context(format!("it did not serve within {PATIENCE:?}")));
+        }
+        sleep(Duration::from_millis(20)).await;
     }
 }
 
