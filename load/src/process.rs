@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// Linux tells times of processes in these, whatever the kernel's own tick is (proc(5), `USER_HZ`).
 const TICKS_A_SECOND: f64 = 100.0;
@@ -18,10 +17,19 @@ const TICKS_A_SECOND: f64 = 100.0;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Pins this thread, and whatever it starts from now on.
+#[cfg(target_os = "linux")]
 pub(crate) fn pin(core: usize) -> Result<()> {
+    use rustix::thread::{CpuSet, sched_setaffinity};
+
     let mut set = CpuSet::new();
     set.set(core);
     sched_setaffinity(None, &set).with_context(|| format!("pinning to core {core}"))
+}
+
+/// Elsewhere this only has to build, with the rest of the workspace.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn pin(_: usize) -> Result<()> {
+    anyhow::bail!("loads are measured on Linux only")
 }
 
 /// A proxy that runs. Dropping it ends it, and its children with it.
@@ -211,6 +219,7 @@ mod tests {
         assert_eq!(all_ticks(&ended.replace("cc", "ksoftirqd/0")), Some(0));
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn our_own_family_has_us() {
         let own = i32::try_from(std::process::id()).expect("small");

@@ -47,7 +47,7 @@ pub(super) fn draw(results: &Results) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
          height=\"{height}\" role=\"img\" aria-label=\"CPU time for each request\">\n{STYLE}\
          <text x=\"10\" y=\"24\" class=\"title\">CPU time for each request, in µs (less is better)</text>\n\
-         <text x=\"10\" y=\"44\" class=\"quiet\">one core each, median of {} rounds, {}; beside it the ratio to \
+         <text x=\"10\" y=\"44\" class=\"quiet\">one core each, median of {} round(s), {}; beside it the ratio to \
          HAProxy's; each group to its own scale</text>\n{body}</svg>\n",
         results.settings.rounds, results.date
     )
