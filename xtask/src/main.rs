@@ -8,6 +8,7 @@
 mod deny;
 mod exec;
 mod guard_cost;
+mod load;
 mod steps;
 mod tidy;
 mod tools;
@@ -28,6 +29,8 @@ cargo xtask <command>
   bench    criterion benches; further arguments go to them (cargo xtask bench -- decide)
   guard-cost   what a running guard adds to the CPU time of a request (Linux); --null measures the noise,
                --rounds N, --requests N and --connections N its size, --binary PATH takes another build
+  load     the same work through Tidegate and other proxies (Linux): tables with ratios to HAProxy into docs/;
+           --quick to try, --rounds N, --only ROWS, --peers PROXIES, --out FOLDER, --help for the rest
 ";
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         "deny" => deny_steps(&mut steps),
         "setup" => setup(&mut steps),
         "bench" => steps.run("bench", || bench(&rest)),
+        "load" => load::run(&mut steps, &rest),
         "guard-cost" => guard_cost::run(&mut steps, &rest),
         _ => {
             eprint!("{HELP}");

@@ -24,10 +24,10 @@ pub(crate) fn components() -> Result {
 }
 
 /// A program of the system's, how it is asked whether it is there, and the Debian packages that have it.
-struct Program {
-    names: &'static [&'static str],
-    version: &'static str,
-    packages: &'static [&'static str],
+pub(crate) struct Program {
+    pub(crate) names: &'static [&'static str],
+    pub(crate) version: &'static str,
+    pub(crate) packages: &'static [&'static str],
 }
 
 const PROGRAMS: [Program; 4] = [
@@ -40,7 +40,12 @@ const PROGRAMS: [Program; 4] = [
 
 /// The programs of the system that the end-to-end tests run.
 pub(crate) fn programs() -> Result {
-    let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !program.is_here()).collect();
+    install("the end-to-end tests", &PROGRAMS)
+}
+
+/// Those of the programs that are missing, for whoever needs them.
+pub(crate) fn install(who: &str, programs: &[Program]) -> Result {
+    let missing: Vec<&Program> = programs.iter().filter(|program| !program.is_here()).collect();
     if missing.is_empty() {
         println!("    all of them are here");
         return Ok(());
@@ -49,9 +54,8 @@ pub(crate) fn programs() -> Result {
         let names: Vec<&str> = missing.iter().map(|program| program.names[0]).collect();
         let packages: Vec<&str> = missing.iter().map(|program| program.packages[0]).collect();
         return Err(format!(
-            "the end-to-end tests need {}, and only root on Debian can have them installed here. Install them \
-             (Debian, Ubuntu: `sudo apt-get install {}`; elsewhere the packages have similar names) and run this \
-             again",
+            "{who} need {}, and only root on Debian can have them installed here. Install them (Debian, Ubuntu: \
+             `sudo apt-get install {}`; elsewhere the packages have similar names) and run this again",
             names.join(", "),
             packages.join(" ")
         ));
