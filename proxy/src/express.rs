@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use http::header::CONNECTION;
 use http::{Method, StatusCode};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -34,7 +35,7 @@ use tidegate_core::http1::head::Head;
 use tidegate_core::pool::Timeouts;
 
 use crate::context::Context;
-use crate::gateway::{Gateway, Refusal, connect_limit, note_answer, note_status, ready_request, try_limit};
+use crate::gateway::{Gateway, Refusal, connect_limit, note_answer, note_status, try_limit};
 use crate::headers::{asks_to_close, back};
 use crate::listen::ClientStream;
 use crate::peer::{Link, keep, open, take_kept};
@@ -76,7 +77,7 @@ pub(crate) async fn serve(
     };
     let mut context = Box::new(gateway.new_context(Arc::clone(client.exchange())));
     let admitted = gateway.admit(&request, &mut context);
-    let goes_on = admitted.is_ok() && is_plain(&context) && context.enter(gateway.now_ms());
+    let goes_on = admitted.is_ok() && is_plain(&context, head.body) && context.enter(gateway.now_ms());
     if !goes_on {
         context.handed = Some(Handed::Admitted(admitted));
         return Served::Handed(client, Some(context));
@@ -103,12 +104,14 @@ pub(crate) async fn serve(
 }
 
 /// Whether the lane knows all that the request's route and pool ask for.
-fn is_plain(context: &Context) -> bool {
+fn is_plain(context: &Context, body: Framing) -> bool {
     let (Some(route), Some(pool), Some(cell)) = (context.route(), context.pool(), context.endpoint()) else {
         return false;
     };
     let is_tcp = matches!(cell.address, Address::Tcp(_));
-    is_tcp && pool.protocol != Protocol::H2 && pool.tls.is_none() && route.mirrors.is_empty()
+    // A body that is copied is gathered by the gateway.
+    let is_copied_easily = route.mirrors.is_empty() || body.is_done();
+    is_tcp && pool.protocol != Protocol::H2 && pool.tls.is_none() && is_copied_easily
 }
 
 /// How an exchange ended that was not completed.
@@ -195,15 +198,17 @@ impl Exchange<'_> {
     }
 
     /// The request's head as it goes to the endpoint.
-    fn ready_request(&self, request: &mut RequestHeader, is_chunked: bool) -> Result<BytesMut> {
+    fn ready_request(&mut self, request: &mut RequestHeader, is_chunked: bool) -> Result<BytesMut> {
         let route = self.context.route().filter(|route| route.request_headers.is_empty());
         let edits_nothing = route.is_some_and(|route| route.rewrite.host.is_none())
             && self.context.split().is_some_and(|split| split.pool_header.is_none());
         if edits_nothing {
-            ready_request(request, &self.context)?;
+            request.remove_header(&CONNECTION);
+            self.gateway.ready_request(request, &mut self.context)?;
             return Ok(self.came.written(request, is_chunked));
         }
-        let written = self.came.written_with(is_chunked, |head| ready_request(head, &self.context))?;
+        let ready = |head: &mut RequestHeader| self.gateway.ready_request(head, &mut self.context);
+        let written = self.came.written_with(is_chunked, ready)?;
         written.ok_or_else(|| Error::explain(ErrorType::InternalError, "a head cannot be read again"))
     }
 

@@ -46,7 +46,6 @@ use crate::shutdown::Drain;
 use crate::telemetry::{AccessLog, Seen};
 pub(crate) use admit::Refusal;
 use complain::Complaints;
-pub(crate) use plain::ready_request;
 use retry::Ask;
 pub(crate) use retry::{connect_limit, try_limit};
 

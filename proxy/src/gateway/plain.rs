@@ -14,13 +14,6 @@ use crate::entropy;
 use crate::listen::Exchange;
 use crate::telemetry::Seen;
 
-/// Readies a request's head for the endpoint.
-pub(crate) fn ready_request(request: &mut RequestHeader, context: &Context) -> Result<()> {
-    rewrite::set_target(request, context)?;
-    rewrite::forward(request, context, Version::HTTP_11)?;
-    rewrite::finish(request, context)
-}
-
 impl Gateway {
     /// The state of a request that has just come.
     pub(crate) fn new_context(&self, exchange: Arc<Exchange>) -> Context {
@@ -30,6 +23,16 @@ impl Gateway {
     /// Looks at a request's head and decides.
     pub(crate) fn admit(&self, head: &RequestHeader, context: &mut Context) -> Result<(), Refusal> {
         admit::admit(self, head, context)
+    }
+
+    /// Readies a request's head for the endpoint, and copies the request where its route is mirrored: one that has
+    /// no body.
+    pub(crate) fn ready_request(&self, request: &mut RequestHeader, context: &mut Context) -> Result<()> {
+        rewrite::set_target(request, context)?;
+        rewrite::forward(request, context, Version::HTTP_11)?;
+        rewrite::finish(request, context)?;
+        self.mirror.begin(context, request, false);
+        Ok(())
     }
 
     /// A try was not connected; whether there is another is in the error.

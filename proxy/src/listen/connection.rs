@@ -47,7 +47,7 @@ pub(super) async fn serve(mut client: ClientStream, door: Arc<Door>) {
         let waited = wait_for_head(&mut client, &settings, &mut idle, is_first).await;
         let (head, active) = match waited {
             Ok(Waited::Head(head)) => (head, door.drain.begin_exchange()),
-            Ok(Waited::Preface) => return h2::serve(client, door).await,
+            Ok(Waited::Preface) => return Box::pin(h2::serve(client, door)).await,
             Ok(Waited::Refused(refused, reason)) => {
                 door.cell.refuse(reason);
                 tracing::debug!(
@@ -99,7 +99,8 @@ async fn exchange(
             }
         }
     }
-    let served = by_gateway(client, head.length, settings, door).await;
+    // In a place of its own: it is large, and connections that idle or take the express lane need none of it.
+    let served = Box::pin(by_gateway(client, head.length, settings, door)).await;
     drop(active);
     served
 }

@@ -36,7 +36,8 @@ pub(super) async fn serve(socket: Socket, mut peer: SocketAddr, held: Held, door
     }
     let (transport, tls) = match settings.tls {
         None => (Transport::Plain(raw), None),
-        Some(_) => match handshake(raw, patience, &door).await {
+        // In a place of its own, as HTTP/2: connections that have left it behind, or never come to it, stay small.
+        Some(_) => match Box::pin(handshake(raw, patience, &door)).await {
             Ok((transport, facts)) => (transport, Some(Arc::new(facts))),
             Err(error) => return refuse(&door, peer, Refusal::TlsHandshake, &error),
         },
@@ -45,7 +46,7 @@ pub(super) async fn serve(socket: Socket, mut peer: SocketAddr, held: Held, door
     let exchange = Exchange::new(peer, Arc::clone(&door.cell), door.control.clock(), tls);
     let client = ClientStream::new(transport, Arc::new(exchange), held);
     if speaks_h2 {
-        h2::serve(client, door).await;
+        Box::pin(h2::serve(client, door)).await;
     } else {
         connection::serve(client, door).await;
     }
