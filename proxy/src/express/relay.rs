@@ -258,7 +258,7 @@ impl<'a> Relay<'a> {
                 return self.poll_client_and_times(cx).map(Err);
             }
             if self.down.framing.as_ref().is_some_and(Framing::is_done) {
-                return self.client.poll_flush_through(cx).map_err(|_| Stop::ClientGone);
+                return Poll::Ready(Ok(()));
             }
             match self.poll_read(cx)? {
                 Poll::Ready(0) => self.down.end()?,
@@ -343,7 +343,7 @@ impl<'a> Relay<'a> {
             self.up.direct -= sent;
             self.up.at_ms = self.now_ms();
         }
-        if self.up.taken > MAX_REPEATED {
+        if self.up.taken > MAX_REPEATED || !self.up.is_whole {
             self.client.unread.advance(self.up.taken);
             self.up.taken = 0;
             self.up.is_whole = false;
@@ -352,12 +352,10 @@ impl<'a> Relay<'a> {
     }
 
     fn poll_write_down(&mut self, cx: &mut Context<'_>) -> Polled<()> {
-        if self.down.out.is_empty() && self.down.direct == 0 {
-            return Poll::Ready(Ok(()));
-        }
+        let is_due = !self.down.out.is_empty() || self.down.direct > 0 || self.down.awaits_client;
         let written = self.down.poll_write(self.client, cx);
         self.down.awaits_client = written.is_pending();
-        if written.is_ready() {
+        if is_due && written.is_ready() {
             self.down.at_ms = self.now_ms();
         }
         written.map_err(|_| Stop::ClientGone)
@@ -451,7 +449,8 @@ impl Down {
             self.unread.advance(sent);
             self.direct -= sent;
         }
-        Poll::Ready(Ok(()))
+        // Under TLS some of it may not be out yet, and nothing would send it before more comes.
+        client.poll_flush_through(cx)
     }
 
     /// The upstream has closed: the end of a body that nothing else ends, and of no other.
