@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::harness::client::{ask, status, sum};
 use crate::harness::wire::{Sum, Wire, chunk, pattern};
-use crate::harness::{Client, Fail, Request, Tidegate, Upstream, config, within};
+use crate::harness::{Client, Fail, Request, Scripted, Tidegate, Upstream, config, scripted, within};
 
 const SIZE: usize = 20_000_000;
 const LIMIT: Duration = Duration::from_secs(15);
@@ -123,6 +124,38 @@ async fn a_body_that_the_upstream_cut_does_not_end_well() {
         assert!(is_error, "{act}: {answer:?}");
     }
     assert_eq!(client.ask(&Request::get("/")).await.status, 200);
+}
+
+/// An upload that an upstream has refused and does not read fills all buffers on the way; the answer passes.
+#[tokio::test]
+async fn an_answer_to_an_upload_that_nobody_reads_is_passed_on() {
+    const SIZE: usize = 32 << 20;
+    let upstream = Scripted::start(|mut wire| async move {
+        scripted::head(&mut wire).await;
+        wire.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno").await.unwrap();
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let rest = config::one_pool_at(&[upstream.address()], "", "");
+    // pingora waits until the upload is taken: the lane's own.
+    let tidegate = Tidegate::start(&config::with(&format!("[server]\nexpress = true\n\n{rest}"))).await;
+    let mut stream = TcpStream::connect(tidegate.web()).await.unwrap();
+    let (reading, mut writing) = stream.split();
+    let uploading = async {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n");
+        // The connection ends before all of it is taken.
+        let _ = writing.write_all(&[head.as_bytes(), &vec![b'x'; SIZE]].concat()).await;
+        std::future::pending::<()>().await;
+    };
+    let mut answer = Vec::new();
+    let mut reading = reading.take(200);
+    tokio::select! {
+        () = uploading => {}
+        read = within(LIMIT, "an answer", reading.read_to_end(&mut answer)) => drop(read.unwrap()),
+    }
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.ends_with("\r\n\r\nno"), "{answer}");
+    assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
 }
 
 #[tokio::test]

@@ -9,10 +9,18 @@ pub(crate) fn with(rest: &str) -> String {
     with_listener("", "", rest)
 }
 
+/// With `TIDEGATE_EXPRESS=off` in the environment the tests run without the express lane, but for those that have
+/// a `[server]` of their own.
+fn lane(rest: &str) -> &'static str {
+    let is_off = std::env::var("TIDEGATE_EXPRESS").is_ok_and(|word| word == "off");
+    if is_off && !rest.contains("[server]") { "[server]\nexpress = false\n\n" } else { "" }
+}
+
 /// As [`with`], with more keys for the listener and for `[admin]`.
 pub(crate) fn with_listener(listener: &str, admin: &str, rest: &str) -> String {
+    let lane = lane(rest);
     format!(
-        "[[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n{listener}\n\n\
+        "{lane}[[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n{listener}\n\n\
          [admin]\naddress = \"127.0.0.1:0\"\n{admin}\n\n{rest}"
     )
 }
