@@ -156,7 +156,7 @@ async fn normal_traffic_does_not_notice_them() {
     p99(address).await;
     let without = best_p99(address).await;
     let mut crowd = JoinSet::new();
-    for (slow, most_kib) in [(Slow::Head, 64), (Slow::Upload, 192), (Slow::Reader, 1024)] {
+    for (slow, most_kib) in [(Slow::Head, 64), (Slow::Upload, 128), (Slow::Reader, 300)] {
         let before_kib = tidegate.memory_kib();
         for _ in 0..CROWD {
             crowd.spawn(slow.on(address));

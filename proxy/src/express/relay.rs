@@ -394,11 +394,15 @@ impl<'a> Relay<'a> {
         let mut consider = |since_ms: u64, limit_ms: u64, late| {
             next = std::cmp::min_by_key(next, (since_ms.saturating_add(limit_ms), late), |(at_ms, _)| *at_ms);
         };
+        let moved_ms = up.at_ms.max(down.at_ms);
         match (up.is_over, up.awaits_client) {
             (true, _) if down.awaits_client => {}
-            (true, _) => consider(up.at_ms.max(down.at_ms), limits.read_ms, Late::Upstream),
-            // The upstream is not to be kept waiting for longer than it may keep others.
-            (false, true) => consider(up.at_ms, limits.client_ms.min(limits.read_ms), Late::Client),
+            (true, _) => consider(moved_ms, limits.read_ms, Late::Upstream),
+            (false, true) => {
+                consider(up.at_ms, limits.client_ms, Late::Client);
+                // The upstream is not to be kept waiting for longer than it may keep others.
+                consider(moved_ms, limits.read_ms, Late::Client);
+            }
             (false, false) => consider(up.at_ms, limits.write_ms, Late::Upstream),
         }
         if let (true, None, Some(try_ms)) = (up.is_over, &down.framing, limits.try_ms) {
