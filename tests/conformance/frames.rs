@@ -10,6 +10,8 @@ use serde::Deserialize;
 
 use crate::case::{Forwarded, Level, Script};
 use crate::conversation::Talk;
+use crate::harness::api::metric;
+use crate::harness::eventually;
 use crate::run::{self, Account, Place};
 use crate::upstream::Seen;
 use client::{Heard, converse};
@@ -69,6 +71,7 @@ impl FrameCase {
 
 /// Plays a case; what was not as it must be.
 pub(crate) async fn run(case: &FrameCase, place: &Place<'_>) -> Vec<String> {
+    quiet(place).await;
     place.upstream.begin(run::play(&case.id, place, &case.upstream));
     let account = Account::open(place).await;
     let bytes = script::bytes(&case.send, case.bare).unwrap_or_else(|e| panic!("case {}: {e}", case.id));
@@ -90,6 +93,19 @@ pub(crate) async fn run(case: &FrameCase, place: &Place<'_>) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Waits until nothing of the case before is under way: of a flood, requests may still reach the upstream.
+async fn quiet(place: &Place<'_>) {
+    let mut before = None;
+    eventually("the case before is over", async || {
+        let metrics = place.api.metrics().await;
+        let in_flight = metric(&metrics, "tidegate_requests_in_flight", &[("pool", place.pool)]);
+        let total = place.upstream.total();
+        let is_still = before.replace(total) == Some(total);
+        (is_still && in_flight.is_none_or(|count| count < 1.0)).then_some(())
+    })
+    .await;
 }
 
 /// What the client was told.

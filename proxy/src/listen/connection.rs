@@ -91,7 +91,8 @@ async fn exchange(
     client.exchange().begin();
     client.write_timeout = settings.idle_timeout.0;
     if door.control.live().peek().settings.express {
-        match express::serve(client, &head, &door.gateway, settings.idle_timeout.0).await {
+        // In a place of its own, as the gateway: a connection that idles has no room for either.
+        match Box::pin(express::serve(client, &head, &door.gateway, settings.idle_timeout.0)).await {
             Served::Answered(client) => return client,
             Served::Handed(given_back, begun) => {
                 client = given_back;
@@ -99,7 +100,6 @@ async fn exchange(
             }
         }
     }
-    // In a place of its own: it is large, and connections that idle or take the express lane need none of it.
     let served = Box::pin(by_gateway(client, head.length, settings, door)).await;
     drop(active);
     served

@@ -36,7 +36,7 @@ pub(super) async fn serve(socket: Socket, mut peer: SocketAddr, held: Held, door
     }
     let (transport, tls) = match settings.tls {
         None => (Transport::Plain(raw), None),
-        // In a place of its own, as HTTP/2: connections that have left it behind, or never come to it, stay small.
+        // In a place of its own, as what comes next: what is over, or never comes, holds no memory.
         Some(_) => match Box::pin(handshake(raw, patience, &door)).await {
             Ok((transport, facts)) => (transport, Some(Arc::new(facts))),
             Err(error) => return refuse(&door, peer, Refusal::TlsHandshake, &error),
@@ -48,7 +48,7 @@ pub(super) async fn serve(socket: Socket, mut peer: SocketAddr, held: Held, door
     if speaks_h2 {
         Box::pin(h2::serve(client, door)).await;
     } else {
-        connection::serve(client, door).await;
+        Box::pin(connection::serve(client, door)).await;
     }
 }
 
