@@ -18,6 +18,7 @@ mod answer;
 mod relay;
 mod request;
 mod stop;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,7 @@ use tidegate_core::http1::head::Head;
 use tidegate_core::pool::Timeouts;
 
 use crate::context::Context;
-use crate::gateway::{Gateway, Refusal, connect_limit, note_answer, note_status, try_limit};
+use crate::gateway::{Gateway, Refusal, connect_limit, instead_of, note_answer, note_status, try_limit};
 use crate::headers::{asks_to_close, back};
 use crate::listen::ClientStream;
 use crate::peer::{Link, keep, open, take_kept};
@@ -85,7 +86,7 @@ pub(crate) async fn serve(
     if let Some(pool) = context.pool() {
         pool.cell.budget.request(context.arrived_ms);
     }
-    let (seen, closes) = (Seen::of(&request), asks_to_close(&request));
+    let (seen, closes) = (Seen::of(&request), asks_to_close(&request.headers));
     let passes_answers = context.route().is_some_and(|route| route.response_headers.is_empty())
         && !matches!(context.decision.and_then(|decision| decision.key), Some(KeyOrigin::Assigned(_)));
     let mut exchange = Exchange { gateway, context, came, seen, closes, passes_answers };
@@ -282,9 +283,7 @@ impl Exchange<'_> {
             && let Some(request) = self.came.head()
             && self.gateway.repeats_5xx(&request, relay.is_whole(), &mut self.context)
         {
-            let mut error = Error::explain(ErrorType::HTTPStatus(status), "retrying").into_up();
-            error.set_retry(true);
-            return Err(error);
+            return Err(instead_of(status));
         }
         back(head)?;
         self.context.status = status;

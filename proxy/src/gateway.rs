@@ -35,7 +35,6 @@ use tidegate_core::http1;
 use tidegate_core::record::{Failure, Outcome};
 
 use crate::context::{CLIENT_GONE, CLIENT_GONE_CODE, Context};
-use crate::entropy;
 use crate::express::Handed;
 use crate::failure::{self, Answer, Cause, classify, code_of, status_of};
 use crate::headers;
@@ -47,7 +46,7 @@ use crate::telemetry::{AccessLog, Seen};
 pub(crate) use admit::Refusal;
 use complain::Complaints;
 use retry::Ask;
-pub(crate) use retry::{connect_limit, try_limit};
+pub(crate) use retry::{connect_limit, instead_of, try_limit};
 
 /// The data plane's application.
 #[derive(Clone)]
@@ -163,9 +162,7 @@ impl ProxyHttp for Gateway {
 
     fn new_ctx(&self) -> Context {
         let exchange = Exchange::current();
-        exchange
-            .take_begun()
-            .unwrap_or_else(|| Context::new(self.control.live().snapshot(), entropy::seed(), exchange))
+        exchange.take_begun().unwrap_or_else(|| self.new_context(exchange))
     }
 
     /// None: the default would build a compression module for every request.
@@ -176,7 +173,7 @@ impl ProxyHttp for Gateway {
             // HTTP/1.0 knows no interim answers (RFC 9110, 15.2).
             session.set_ignore_info_resp(true);
         }
-        if headers::asks_to_close(session.req_header()) {
+        if headers::asks_to_close(&session.req_header().headers) {
             session.set_keepalive(None);
         }
         if last_hop::answers(session, context).await? {
@@ -324,9 +321,7 @@ impl ProxyHttp for Gateway {
         }
         note_answer(answer, context)?;
         if status >= 500 && retry::is_tried_again(self, &Ask::of(session), context, Failure::Status5xx) {
-            let mut error = Error::explain(ErrorType::HTTPStatus(status), "retrying").into_up();
-            error.set_retry(true);
-            return Err(error);
+            return Err(retry::instead_of(status));
         }
         Ok(())
     }

@@ -222,9 +222,9 @@ pub(crate) fn upgrade(request: &mut RequestHeader, protocol: &HeaderValue) -> Re
     request.insert_header(UPGRADE, protocol.clone())
 }
 
-/// Whether a request asks for the connection's end, on whatever line (RFC 9112, 9.6).
-pub(crate) fn asks_to_close(request: &RequestHeader) -> bool {
-    connection_options(&request.headers).any(|option| option.eq_ignore_ascii_case(b"close"))
+/// Whether a message asks for the connection's end, on whatever line (RFC 9112, 9.6).
+pub(crate) fn asks_to_close(fields: &HeaderMap) -> bool {
+    connection_options(fields).any(|option| option.eq_ignore_ascii_case(b"close"))
 }
 
 fn connection_options(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
@@ -240,6 +240,17 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
+/// Fields of an answer that concern a connection, whatever `Connection` says; it is told anew by whoever sends.
+pub(crate) const NEVER_BACK: [&str; 7] = [
+    "te",
+    "trailer",
+    "upgrade",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+];
+
 /// Removes from an answer what concerns only the connection it came over.
 pub(crate) fn back(answer: &mut ResponseHeader) -> Result<()> {
     let protocol = answer.headers.get(UPGRADE).filter(|_| answer.status == StatusCode::SWITCHING_PROTOCOLS);
@@ -247,10 +258,7 @@ pub(crate) fn back(answer: &mut ResponseHeader) -> Result<()> {
     for name in nominated(&answer.headers) {
         answer.remove_header(&name);
     }
-    for name in [&TE, &TRAILER, &UPGRADE] {
-        answer.remove_header(name);
-    }
-    for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authentication-info"] {
+    for name in NEVER_BACK {
         answer.remove_header(name);
     }
     if let Some(protocol) = protocol {

@@ -12,6 +12,9 @@ use smallvec::SmallVec;
 use tidegate_core::http1::framing::{Chunks, Framing};
 use tidegate_core::http1::head::parse_length;
 
+use super::wire::{place, put};
+use crate::headers::{NEVER_BACK, asks_to_close};
+
 /// An answer may have this many fields.
 const MAX_FIELDS: usize = 256;
 
@@ -36,6 +39,7 @@ pub(super) struct Simple<'a> {
     /// In bytes, as it came.
     pub(super) length: usize,
     reason: &'a str,
+    /// Those that are passed on.
     fields: Fields<'a>,
     framing: Framing,
     has_date: bool,
@@ -66,14 +70,18 @@ impl<'a> Simple<'a> {
         let (mut content_length, mut coding) = (None, None);
         for field in parsed.headers.iter() {
             match Meaning::of(field.name) {
-                Meaning::Connection if field.value.eq_ignore_ascii_case(b"close") => simple.is_kept = false,
-                Meaning::Connection if field.value.eq_ignore_ascii_case(b"keep-alive") => {}
+                Meaning::Connection if field.value.eq_ignore_ascii_case(b"close") => {
+                    simple.is_kept = false;
+                    continue;
+                }
+                Meaning::Connection if field.value.eq_ignore_ascii_case(b"keep-alive") => continue,
+                Meaning::OfConnection => continue,
                 Meaning::Length if content_length.is_none() => content_length = Some(field.value),
                 Meaning::Coding if coding.is_none() => coding = Some(field.value),
                 // A connection's may name fields that are not to be passed on.
                 Meaning::Connection | Meaning::Length | Meaning::Coding => return None,
                 Meaning::Date => simple.has_date = true,
-                Meaning::OfConnection | Meaning::Other => {}
+                Meaning::Other => {}
             }
             simple.fields.push(*field);
         }
@@ -107,14 +115,14 @@ impl<'a> Simple<'a> {
         bytes.put_u8(b' ');
         bytes.put_slice(self.reason.as_bytes());
         bytes.put_slice(b"\r\n");
-        for field in self.fields.iter().filter(|field| Meaning::of(field.name).is_passed_on()) {
-            put_field(&mut bytes, field.name.as_bytes(), field.value);
+        for field in &self.fields {
+            put(&mut bytes, field.name.as_bytes(), field.value);
         }
         if matches!(self.framing, Framing::Rest) {
             bytes.put_slice(b"transfer-encoding: chunked\r\n");
         }
         if !self.has_date {
-            put_field(&mut bytes, b"date", get_cached_date().as_bytes());
+            put(&mut bytes, b"date", get_cached_date().as_bytes());
         }
         bytes.put_slice(if closes {
             b"connection: close\r\n\r\n"
@@ -125,18 +133,11 @@ impl<'a> Simple<'a> {
     }
 }
 
-fn put_field(bytes: &mut BytesMut, name: &[u8], value: &[u8]) {
-    bytes.put_slice(name);
-    bytes.put_slice(b": ");
-    bytes.put_slice(value);
-    bytes.put_slice(b"\r\n");
-}
-
 /// What a field of an answer is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Meaning {
     Connection,
-    /// It concerns a connection, and is never passed on ([`crate::headers::back`]).
+    /// It concerns a connection, and is never passed on.
     OfConnection,
     Length,
     Coding,
@@ -146,25 +147,18 @@ enum Meaning {
 
 impl Meaning {
     fn of(name: &str) -> Self {
-        const NAMES: [(&str, Meaning); 11] = [
-            ("te", Meaning::OfConnection),
+        const OTHERS: [(&str, Meaning); 4] = [
             ("date", Meaning::Date),
-            ("trailer", Meaning::OfConnection),
-            ("upgrade", Meaning::OfConnection),
             ("connection", Meaning::Connection),
-            ("keep-alive", Meaning::OfConnection),
             ("content-length", Meaning::Length),
-            ("proxy-connection", Meaning::OfConnection),
             ("transfer-encoding", Meaning::Coding),
-            ("proxy-authenticate", Meaning::OfConnection),
-            ("proxy-authentication-info", Meaning::OfConnection),
         ];
-        let named = NAMES.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
-        named.map_or(Self::Other, |(_, meaning)| *meaning)
-    }
-
-    fn is_passed_on(self) -> bool {
-        !matches!(self, Self::Connection | Self::OfConnection)
+        let is = |own: &&str| own.eq_ignore_ascii_case(name);
+        match OTHERS.iter().find(|(own, _)| is(own)) {
+            Some((_, meaning)) => *meaning,
+            None if NEVER_BACK.iter().any(is) => Self::OfConnection,
+            None => Self::Other,
+        }
     }
 }
 
@@ -188,13 +182,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Parsed>> {
         }
     };
     let shared = Bytes::copy_from_slice(&bytes[..length]);
-    let slice = |part: &[u8]| {
-        if part.is_empty() {
-            return Bytes::new();
-        }
-        let at = part.as_ptr() as usize - bytes.as_ptr() as usize;
-        shared.slice(at..at + part.len())
-    };
+    let slice = |part: &[u8]| shared.slice(place(bytes, part));
     let mut head = ResponseHeader::build(parsed.code.unwrap_or_default(), Some(parsed.headers.len() + 4))?;
     head.set_version(if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 });
     head.set_reason_phrase(parsed.reason)?;
@@ -211,13 +199,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Parsed>> {
 
 /// Whether the upstream keeps its connection (RFC 9112, 9.3).
 pub(super) fn keeps_connection(head: &ResponseHeader) -> bool {
-    let mut options = head.headers.get_all(CONNECTION).iter();
-    head.version == Version::HTTP_11
-        && !options.any(|line| {
-            line.as_bytes()
-                .split(|b| *b == b',')
-                .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
-        })
+    head.version == Version::HTTP_11 && !asks_to_close(&head.headers)
 }
 
 /// How the upstream frames an answer's body (RFC 9112, 6.3).

@@ -14,6 +14,7 @@ use pingora_http::RequestHeader;
 use smallvec::SmallVec;
 use tidegate_core::http1::head::MAX_FIELDS;
 
+use super::wire::{place, put};
 use crate::headers::OWN;
 
 /// Fields that concern a connection, or ask for what the lane does not know.
@@ -50,14 +51,9 @@ impl Came {
         if !is_complete || parsed.version != Some(1) || !parsed.headers.iter().all(is_plain) {
             return None;
         }
-        let place = |part: &[u8]| {
-            // An empty value may be a slice of nowhere.
-            let at = if part.is_empty() { 0 } else { part.as_ptr().addr() - bytes.as_ptr().addr() };
-            at..at + part.len()
-        };
         let place_of = |field: &httparse::Header<'_>| Field {
-            name: place(field.name.as_bytes()),
-            value: place(field.value),
+            name: place(bytes, field.name.as_bytes()),
+            value: place(bytes, field.value),
         };
         let fields = parsed.headers.iter().map(place_of).collect();
         Some(Self { bytes: Bytes::copy_from_slice(bytes), fields })
@@ -161,11 +157,4 @@ fn begun(head: &RequestHeader, room: usize) -> BytesMut {
     bytes.put_slice(head.raw_path());
     bytes.put_slice(b" HTTP/1.1\r\n");
     bytes
-}
-
-fn put(bytes: &mut BytesMut, name: &[u8], value: &[u8]) {
-    bytes.put_slice(name);
-    bytes.put_slice(b": ");
-    bytes.put_slice(value);
-    bytes.put_slice(b"\r\n");
 }

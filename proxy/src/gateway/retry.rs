@@ -73,6 +73,14 @@ pub(super) fn peer(gateway: &Gateway, context: &mut Context, cell: &Arc<Endpoint
     peer
 }
 
+/// Ends a try whose answer is not for the client: there is another instead of a 5xx.
+#[expect(clippy::unnecessary_box_returns, reason = "pingora's errors are boxed wherever they go")]
+pub(crate) fn instead_of(status: u16) -> Box<Error> {
+    let mut error = Error::explain(ErrorType::HTTPStatus(status), "retrying").into_up();
+    error.set_retry(true);
+    error
+}
+
 /// A request as those see it who ask whether it may be sent once more.
 pub(super) struct Ask<'a> {
     pub(super) head: &'a RequestHeader,
