@@ -110,8 +110,12 @@ fn is_plain(context: &Context, body: Framing) -> bool {
         return false;
     };
     let is_tcp = matches!(cell.address, Address::Tcp(_));
-    // A body that is copied is gathered by the gateway.
-    let is_copied_easily = route.mirrors.is_empty() || body.is_done();
+    // A body that is copied must be here in whole in the end; any other is gathered by the gateway.
+    let is_copied_easily = match body {
+        Framing::Done => true,
+        Framing::Length(length) => route.mirrors.is_empty() || length <= relay::MAX_REPEATED as u64,
+        Framing::Chunked(_) | Framing::Rest => route.mirrors.is_empty(),
+    };
     is_tcp && pool.protocol != Protocol::H2 && pool.tls.is_none() && is_copied_easily
 }
 
@@ -153,12 +157,18 @@ impl Exchange<'_> {
         };
         let answers_head = request.method == Method::HEAD;
         let is_chunked = matches!(head.body, Framing::Chunked(_));
-        let sent = match self.ready_request(&mut request, is_chunked) {
+        let has_body = !head.body.is_done();
+        let sent = match self.ready_request(&mut request, is_chunked, has_body) {
             Ok(sent) => sent,
             Err(error) => return Err(Ended::Unanswered(Handed::Failed(error))),
         };
         let mut relay = Relay::new(client, &mut link.socket, head, sent, self.limits(idle));
-        if let Err(stop) = self.answer(&mut relay, answers_head).await {
+        let copied = if has_body { self.copy_body(&mut relay, head).await } else { Ok(()) };
+        let answered = match copied {
+            Ok(()) => self.answer(&mut relay, answers_head).await,
+            stopped => stopped,
+        };
+        if let Err(stop) = answered {
             self.context.body_bytes = relay.body_bytes();
             let is_whole = relay.give_back(self.came.bytes(), head.body);
             return Err(self.unanswered(stop, is_whole, was_kept));
@@ -199,18 +209,37 @@ impl Exchange<'_> {
     }
 
     /// The request's head as it goes to the endpoint.
-    fn ready_request(&mut self, request: &mut RequestHeader, is_chunked: bool) -> Result<BytesMut> {
+    fn ready_request(
+        &mut self,
+        request: &mut RequestHeader,
+        is_chunked: bool,
+        has_body: bool,
+    ) -> Result<BytesMut> {
         let route = self.context.route().filter(|route| route.request_headers.is_empty());
         let edits_nothing = route.is_some_and(|route| route.rewrite.host.is_none())
             && self.context.split().is_some_and(|split| split.pool_header.is_none());
         if edits_nothing {
             request.remove_header(&CONNECTION);
-            self.gateway.ready_request(request, &mut self.context)?;
+            self.gateway.ready_request(request, has_body, &mut self.context)?;
             return Ok(self.came.written(request, is_chunked));
         }
-        let ready = |head: &mut RequestHeader| self.gateway.ready_request(head, &mut self.context);
+        let ready = |head: &mut RequestHeader| self.gateway.ready_request(head, has_body, &mut self.context);
         let written = self.came.written_with(is_chunked, ready)?;
         written.ok_or_else(|| Error::explain(ErrorType::InternalError, "a head cannot be read again"))
+    }
+
+    /// Where the request's route is mirrored: sends its body, and copies it once the endpoint has all of it.
+    async fn copy_body(&mut self, relay: &mut Relay<'_>, head: &Head) -> Result<(), Stop> {
+        if self.context.route().is_none_or(|route| route.mirrors.is_empty()) {
+            return Ok(());
+        }
+        relay.upload().await?;
+        if relay.is_request_sent()
+            && let Some(body) = relay.body(head.length)
+        {
+            self.gateway.copy_body(body, &mut self.context);
+        }
+        Ok(())
     }
 
     fn limits(&self, idle: Duration) -> Limits {

@@ -262,7 +262,7 @@ impl ProxyHttp for Gateway {
                 Error::explain(ErrorType::HTTPStatus(413), "the request body is too large").into_down()
             );
         }
-        self.mirror.body(context, body.as_ref(), is_last);
+        self.mirror.body(context, body.as_deref().unwrap_or_default(), is_last);
         Ok(())
     }
 

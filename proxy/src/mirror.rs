@@ -16,7 +16,7 @@ mod lane;
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use pingora_http::RequestHeader;
@@ -95,9 +95,8 @@ impl Mirror {
     }
 
     /// A piece of the body is sent.
-    pub(crate) fn body(&self, context: &mut Context, piece: Option<&Bytes>, is_last: bool) {
+    pub(crate) fn body(&self, context: &mut Context, piece: &[u8], is_last: bool) {
         let Mirroring::Gathering(copy) = &mut context.mirroring else { return };
-        let piece = piece.map_or(&[][..], |piece| piece);
         let is_too_long = copy.is_too_long(piece.len());
         let has_room = is_too_long || copy.add(piece);
         if has_room && !is_last && !is_too_long {

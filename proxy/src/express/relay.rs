@@ -11,7 +11,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BufMut as _, BytesMut};
+use bytes::{Buf, BytesMut};
 use pingora_core::{Error, ErrorType};
 use tidegate_core::http1::framing::Framing;
 use tidegate_core::http1::head::Head;
@@ -21,6 +21,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::answer::Begun;
 use super::stop::{Late, Stop};
+use super::wire::{LAST_CHUNK, chunk};
 use crate::failure::INVALID_CHUNK;
 use crate::listen::ClientStream;
 
@@ -31,11 +32,9 @@ const READ_MORE_BYTES: usize = 64 << 10;
 /// Content that goes out in one write with its head.
 const SMALL_BYTES: usize = 16 << 10;
 /// A request is kept for another try up to this, as pingora does it.
-const MAX_REPEATED: usize = 64 << 10;
+pub(super) const MAX_REPEATED: usize = 64 << 10;
 /// An answer's head may be this long.
 const MAX_HEAD_BYTES: usize = 1 << 20;
-
-const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// How long what may take, in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -196,6 +195,20 @@ impl<'a> Relay<'a> {
             self.client.unread.extend_from_slice(&rest);
         }
         self.up.is_whole
+    }
+
+    /// The request's body as it came, behind a head of this length; `None` = it is not all there any more.
+    pub(super) fn body(&self, head_length: usize) -> Option<&[u8]> {
+        self.up.is_whole.then(|| &self.client.unread[head_length..self.up.taken])
+    }
+
+    /// Sends on until the upstream has the whole request, or has begun to answer.
+    pub(super) async fn upload(&mut self) -> Result<(), Stop> {
+        std::future::poll_fn(|cx| {
+            self.poll_up(cx)?;
+            if self.up.is_over { Poll::Ready(Ok(())) } else { self.poll_more_of_head(cx) }
+        })
+        .await
     }
 
     /// Sends on, and waits for more of the answer's head.
@@ -468,25 +481,4 @@ impl Down {
         self.out.extend_from_slice(LAST_CHUNK);
         Ok(())
     }
-}
-
-/// Decodes chunks and writes what they hold as one chunk, and the last one behind it if it has come; how much
-/// was taken, and how much of it is content. `None` = they break the grammar.
-fn chunk(framing: &mut Framing, bytes: &[u8], out: &mut BytesMut) -> Option<(usize, usize)> {
-    use std::io::Write as _;
-    let mut content = 0;
-    let mut counted = *framing;
-    let taken = counted.take_data(bytes, |part| content += part.len()).ok()?;
-    out.reserve(content + 32);
-    if content > 0 {
-        // Memory does not fail to be written to.
-        let _ = write!(out.writer(), "{content:x}\r\n");
-        framing.take_data(&bytes[..taken], |part| out.extend_from_slice(part)).ok()?;
-        out.extend_from_slice(b"\r\n");
-    }
-    *framing = counted;
-    if framing.is_done() {
-        out.extend_from_slice(LAST_CHUNK);
-    }
-    Some((taken, content))
 }

@@ -25,14 +25,23 @@ impl Gateway {
         admit::admit(self, head, context)
     }
 
-    /// Readies a request's head for the endpoint, and copies the request where its route is mirrored: one that has
-    /// no body.
-    pub(crate) fn ready_request(&self, request: &mut RequestHeader, context: &mut Context) -> Result<()> {
+    /// Readies a request's head for the endpoint, and copies it where the request's route is mirrored.
+    pub(crate) fn ready_request(
+        &self,
+        request: &mut RequestHeader,
+        has_body: bool,
+        context: &mut Context,
+    ) -> Result<()> {
         rewrite::set_target(request, context)?;
         rewrite::forward(request, context, Version::HTTP_11)?;
         rewrite::finish(request, context)?;
-        self.mirror.begin(context, request, false);
+        self.mirror.begin(context, request, has_body);
         Ok(())
+    }
+
+    /// The whole body was sent, which the copies of the request have been waiting for.
+    pub(crate) fn copy_body(&self, body: &[u8], context: &mut Context) {
+        self.mirror.body(context, body, true);
     }
 
     /// A try was not connected; whether there is another is in the error.
