@@ -53,7 +53,7 @@ pub(crate) fn request<'a>(headers: &'a HeaderMap, host: &'a str, path: &'a str) 
         host,
         path,
         query: Some("page=2"),
-        headers,
+        headers: headers.into(),
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         trusted: false,
     }

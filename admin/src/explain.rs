@@ -35,13 +35,13 @@ pub(crate) async fn explain(
         .client
         .parse()
         .map_err(|_| Failure::value("client", format!("`{}` is not an IP address", body.client), None))?;
-    let (client, trusted) = client_address(peer, &headers, &snapshot.settings.trusted_proxies);
+    let (client, trusted) = client_address(peer, (&headers).into(), &snapshot.settings.trusted_proxies);
     let (path, query) = target(&body.path)?;
     let path = normalise_path(path).map_err(|why| Failure::value("path", why.to_string(), None))?;
     let host = body.host.as_deref().or_else(|| headers.get(http::header::HOST)?.to_str().ok());
     let host = normalise_host(host.unwrap_or_default());
-    let view =
-        RequestView { method: &method, host: &host, path: &path, query, headers: &headers, client, trusted };
+    let headers = (&headers).into();
+    let view = RequestView { method: &method, host: &host, path: &path, query, headers, client, trusted };
     let mono_ms = app.control.clock().mono_ms();
     let port =
         app.control.process().listeners().first().and_then(|listener| listener.address.port()).unwrap_or(80);

@@ -39,11 +39,12 @@ pub struct Seen {
 impl Seen {
     /// Copies what decisions look at; `None` when that is too much. Credentials are left out.
     fn of(view: &RequestView<'_>) -> Option<Self> {
-        let length: usize = view.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        if length > MAX_HEADERS || view.path.len() + view.query.map_or(0, str::len) > MAX_HEADERS {
+        if view.headers.length() > MAX_HEADERS
+            || view.path.len() + view.query.map_or(0, str::len) > MAX_HEADERS
+        {
             return None;
         }
-        let mut headers = view.headers.clone();
+        let mut headers = view.headers.to_map();
         headers.remove(AUTHORIZATION);
         headers.remove(PROXY_AUTHORIZATION);
         Some(Self {
@@ -63,7 +64,7 @@ impl Seen {
             host: &self.host,
             path: &self.path,
             query: self.query.as_deref(),
-            headers: &self.headers,
+            headers: (&self.headers).into(),
             client: self.client,
             trusted: self.trusted,
         }

@@ -3,12 +3,19 @@
 //! The proxy and `explain` both make a [`RequestView`]; nothing downstream of it looks at raw bytes
 //! again, so the path that is matched is the path that is sent on. Next stage: [`crate::route`].
 
+pub mod fields;
+
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::header::{COOKIE, HeaderMap, HeaderName};
+use http::header::{COOKIE, HeaderName};
 use ipnet::IpNet;
 use smallvec::SmallVec;
+
+use fields::{Fields, text};
+
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static COOKIES: HeaderName = COOKIE;
 
 /// A key or a value taken from a request; short ones live on the stack.
 pub type Bytes = SmallVec<[u8; 128]>;
@@ -25,7 +32,7 @@ pub struct RequestView<'a> {
     /// What follows the `?`, undecoded.
     pub query: Option<&'a str>,
     /// All headers.
-    pub headers: &'a HeaderMap,
+    pub headers: Fields<'a>,
     /// The client's address, from [`client_address`].
     pub client: IpAddr,
     /// Whether the connection comes from `server.trusted_proxies`.
@@ -163,15 +170,15 @@ fn hex_pair(pair: Option<&[u8]>) -> Option<u8> {
 ///
 /// From a trusted peer it is the last address of `X-Forwarded-For` that is not itself a trusted
 /// proxy's; when all are trusted, or an entry cannot be read, the nearest one that could be.
-pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> (IpAddr, bool) {
+pub fn client_address(peer: IpAddr, headers: Fields<'_>, trusted_proxies: &[IpNet]) -> (IpAddr, bool) {
     let is_trusted = |address: IpAddr| trusted_proxies.iter().any(|net| net.contains(&address));
     let peer = peer.to_canonical();
     if !is_trusted(peer) {
         return (peer, false);
     }
     let mut client = peer;
-    for line in headers.get_all("x-forwarded-for").iter().rev() {
-        for entry in line.to_str().unwrap_or_default().rsplit(',') {
+    for line in headers.all(&X_FORWARDED_FOR).rev() {
+        for entry in text(line).unwrap_or_default().rsplit(',') {
             let Some(address) = forwarded_address(entry.trim()) else { return (client, true) };
             client = address;
             if !is_trusted(address) {
@@ -193,21 +200,21 @@ fn forwarded_address(entry: &str) -> Option<IpAddr> {
 }
 
 /// All lines of a header, joined with `,` as RFC 9110 (5.3) has it.
-pub fn header_joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
-    let mut lines = headers.get_all(name).iter();
-    let first = lines.next()?.as_bytes();
+pub fn header_joined<'a>(headers: Fields<'a>, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+    let mut lines = headers.all(name);
+    let first = lines.next()?;
     let Some(second) = lines.next() else { return Some(Cow::Borrowed(first)) };
     let mut joined = first.to_vec();
     for line in std::iter::once(second).chain(lines) {
         joined.push(b',');
-        joined.extend_from_slice(line.as_bytes());
+        joined.extend_from_slice(line);
     }
     Some(Cow::Owned(joined))
 }
 
 /// The first cookie of that name, without enclosing quotes.
-pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let crumbs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|b| *b == b';'));
+pub fn cookie<'a>(headers: Fields<'a>, name: &str) -> Option<&'a [u8]> {
+    let crumbs = headers.all(&COOKIES).flat_map(|line| line.split(|b| *b == b';'));
     for crumb in crumbs {
         let crumb = crumb.trim_ascii();
         let Some(equals) = crumb.iter().position(|b| *b == b'=') else { continue };

@@ -92,7 +92,7 @@ impl Asked {
             host: &self.host,
             path: &self.path,
             query: self.query.as_deref(),
-            headers: &self.headers,
+            headers: (&self.headers).into(),
             client: self.client,
             trusted: self.trusted,
         }

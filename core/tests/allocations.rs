@@ -93,7 +93,7 @@ fn deciding_allocates_nothing() {
             host,
             path,
             query: Some("x=y&u=a%20b"),
-            headers: &headers,
+            headers: (&headers).into(),
             client,
             trusted: false,
         };

@@ -101,7 +101,7 @@ fn decided(method: &str, target: &str, fields: &[(String, Vec<u8>)]) {
         host: &normalise_host(&host),
         path: &path,
         query: uri.query(),
-        headers: &headers,
+        headers: (&headers).into(),
         client: IpAddr::from([192, 0, 2, 1]),
         trusted: false,
     };

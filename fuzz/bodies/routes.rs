@@ -103,7 +103,7 @@ fn asked(choices: &mut Choices<'_>, table: &RouteTable) {
         host: &normalise_host(host),
         path: &path,
         query: query.as_deref(),
-        headers: &headers,
+        headers: (&headers).into(),
         client,
         trusted: false,
     };

@@ -101,7 +101,7 @@ pub(crate) struct Context {
     /// Held while a rollout watches the request.
     ticket: Option<Ticket>,
     /// Since when it does.
-    watched_from: Instant,
+    watched_from: Option<Instant>,
     /// The task was dropped before the machinery could say how the last try ended.
     was_cut_off: bool,
 }
@@ -160,7 +160,7 @@ impl Context {
             seat: None,
             rescue: Rescue::default(),
             ticket: None,
-            watched_from: Instant::now(),
+            watched_from: None,
             was_cut_off: false,
         }
     }

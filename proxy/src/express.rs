@@ -24,7 +24,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::header::CONNECTION;
 use http::{Method, StatusCode};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -37,10 +36,9 @@ use tidegate_core::pool::Timeouts;
 
 use crate::context::Context;
 use crate::gateway::{Gateway, Refusal, connect_limit, instead_of, note_answer, note_status, try_limit};
-use crate::headers::{asks_to_close, back};
+use crate::headers::back;
 use crate::listen::ClientStream;
 use crate::peer::{Link, keep, open, take_kept};
-use crate::telemetry::Seen;
 use answer::{Begun, Parsed, Simple};
 use relay::{Limits, Relay};
 use request::Came;
@@ -59,47 +57,46 @@ pub(crate) enum Handed {
 
 /// What has become of a request.
 pub(crate) enum Served {
-    /// It was answered. The connection, if it may be used again.
-    Answered(Option<ClientStream>),
+    /// It was answered, and the connection may be used again.
+    Kept,
+    /// The connection is over.
+    Over,
     /// It is the gateway's, with what is known of it, if anything is.
-    Handed(ClientStream, Option<Box<Context>>),
+    Handed(Option<Box<Context>>),
 }
 
 /// Serves a request whose head lies at the beginning of what the client has sent.
 pub(crate) async fn serve(
-    mut client: ClientStream,
+    client: &mut ClientStream,
     head: &Head,
     gateway: &Gateway,
     idle: Duration,
 ) -> Served {
-    let came = Came::read(&client.unread[..head.length]);
-    let Some((came, request)) = came.and_then(|came| came.head().map(|head| (came, head))) else {
-        return Served::Handed(client, None);
-    };
+    let Some(came) = Came::read(&client.unread[..head.length], head) else { return Served::Handed(None) };
     let mut context = Box::new(gateway.new_context(Arc::clone(client.exchange())));
-    let admitted = gateway.admit(&request, &mut context);
+    let admitted = gateway.admit(&came.asked(), &mut context);
     let goes_on = admitted.is_ok() && is_plain(&context, head.body) && context.enter(gateway.now_ms());
     if !goes_on {
         context.handed = Some(Handed::Admitted(admitted));
-        return Served::Handed(client, Some(context));
+        return Served::Handed(Some(context));
     }
     if let Some(pool) = context.pool() {
         pool.cell.budget.request(context.arrived_ms);
     }
-    let (seen, closes) = (Seen::of(&request), asks_to_close(&request.headers));
     let passes_answers = context.route().is_some_and(|route| route.response_headers.is_empty())
         && !matches!(context.decision.and_then(|decision| decision.key), Some(KeyOrigin::Assigned(_)));
-    let mut exchange = Exchange { gateway, context, came, seen, closes, passes_answers };
-    match exchange.run(&mut client, head, request, idle).await {
+    let closes = came.closes;
+    let mut exchange = Exchange { gateway, context, came, closes, passes_answers };
+    match exchange.run(client, head, idle).await {
         Ok(()) if exchange.closes => {
             client.close().await;
-            Served::Answered(None)
+            Served::Over
         }
-        Ok(()) => Served::Answered(Some(client)),
-        Err(Ended::Broken) => Served::Answered(None),
+        Ok(()) => Served::Kept,
+        Err(Ended::Broken) => Served::Over,
         Err(Ended::Unanswered(handed)) => {
             exchange.context.handed = Some(handed);
-            Served::Handed(client, Some(exchange.context))
+            Served::Handed(Some(exchange.context))
         }
     }
 }
@@ -132,7 +129,6 @@ struct Exchange<'a> {
     gateway: &'a Gateway,
     context: Box<Context>,
     came: Came,
-    seen: Seen,
     /// The client's connection ends with the answer.
     closes: bool,
     /// Nothing is to be added to answers, nor taken from them.
@@ -141,24 +137,20 @@ struct Exchange<'a> {
 
 impl Exchange<'_> {
     /// Carries it to its end.
-    async fn run(
-        &mut self,
-        client: &mut ClientStream,
-        head: &Head,
-        mut request: RequestHeader,
-        idle: Duration,
-    ) -> Result<(), Ended> {
+    async fn run(&mut self, client: &mut ClientStream, head: &Head, idle: Duration) -> Result<(), Ended> {
         let (mut link, was_kept) = match self.connect().await {
             Ok(connected) => connected,
             Err(mut error) => {
-                self.gateway.after_no_connection(&request, &mut self.context, &mut error);
+                if let Some(request) = self.came.head() {
+                    self.gateway.after_no_connection(&request, &mut self.context, &mut error);
+                }
                 return Err(Ended::Unanswered(handed(error)));
             }
         };
-        let answers_head = request.method == Method::HEAD;
+        let answers_head = *self.came.method() == Method::HEAD;
         let is_chunked = matches!(head.body, Framing::Chunked(_));
         let has_body = !head.body.is_done();
-        let sent = match self.ready_request(&mut request, is_chunked, has_body) {
+        let sent = match self.ready_request(is_chunked, has_body) {
             Ok(sent) => sent,
             Err(error) => return Err(Ended::Unanswered(Handed::Failed(error))),
         };
@@ -182,15 +174,20 @@ impl Exchange<'_> {
             Err(stop) => {
                 let error = stop.into_error(&self.context);
                 self.gateway.broke_off(&error, &mut self.context);
-                self.gateway.log(&self.seen, sent_bytes, &mut self.context);
+                self.log(sent_bytes);
                 return Err(Ended::Broken);
             }
         }
         if is_reusable {
-            keep(link);
+            keep(link, self.gateway.now_ms());
         }
-        self.gateway.log(&self.seen, sent_bytes, &mut self.context);
+        self.log(sent_bytes);
         Ok(())
+    }
+
+    /// Writes the exchange's line in the access log.
+    fn log(&mut self, sent_bytes: u64) {
+        self.gateway.log(|| self.came.asked(), sent_bytes, &mut self.context);
     }
 
     /// A connection to the endpoint, and whether it was kept.
@@ -199,7 +196,7 @@ impl Exchange<'_> {
         let (Some(cell), Some(pool)) = (context.begin_try(gateway.now_ms()), context.pool().cloned()) else {
             return Error::e_explain(ErrorType::HTTPStatus(503), "no usable endpoint");
         };
-        if let Some((link, in_use)) = take_kept(&cell, pool.timeouts.idle) {
+        if let Some((link, in_use)) = take_kept(&cell, pool.timeouts.idle, context.tries.began_ms) {
             context.tries.connection = Some(in_use);
             return Ok((link, true));
         }
@@ -209,19 +206,9 @@ impl Exchange<'_> {
     }
 
     /// The request's head as it goes to the endpoint.
-    fn ready_request(
-        &mut self,
-        request: &mut RequestHeader,
-        is_chunked: bool,
-        has_body: bool,
-    ) -> Result<BytesMut> {
-        let route = self.context.route().filter(|route| route.request_headers.is_empty());
-        let edits_nothing = route.is_some_and(|route| route.rewrite.host.is_none())
-            && self.context.split().is_some_and(|split| split.pool_header.is_none());
-        if edits_nothing {
-            request.remove_header(&CONNECTION);
-            self.gateway.ready_request(request, has_body, &mut self.context)?;
-            return Ok(self.came.written(request, is_chunked));
+    fn ready_request(&mut self, is_chunked: bool, has_body: bool) -> Result<BytesMut> {
+        if let Some(own) = self.gateway.own(&self.came.asked(), &self.context) {
+            return Ok(self.came.written(&own, is_chunked));
         }
         let ready = |head: &mut RequestHeader| self.gateway.ready_request(head, has_body, &mut self.context);
         let written = self.came.written_with(is_chunked, ready)?;

@@ -42,8 +42,8 @@ use crate::listen::Exchange;
 use crate::mirror::Mirror;
 use crate::peer::{GaveWay, begin_use};
 use crate::shutdown::Drain;
-use crate::telemetry::{AccessLog, Seen};
-pub(crate) use admit::Refusal;
+use crate::telemetry::AccessLog;
+pub(crate) use admit::{Asked, Refusal};
 use complain::Complaints;
 use retry::Ask;
 pub(crate) use retry::{connect_limit, instead_of, try_limit};
@@ -181,7 +181,7 @@ impl ProxyHttp for Gateway {
         }
         upgrade::look(session, context);
         let mut admitted = match context.handed.take() {
-            None => admit::admit(self, session.req_header(), context),
+            None => admit::admit(self, &session.req_header().into(), context),
             Some(Handed::Admitted(admitted)) => admitted,
             Some(Handed::TriedAgain) => return Ok(false),
             Some(Handed::Failed(error)) => return Err(error),
@@ -412,8 +412,8 @@ impl ProxyHttp for Gateway {
         if error.is_none() {
             self.complete(context);
         }
-        let seen = Seen::of(session.req_header());
-        self.access.request(&seen, session.body_bytes_sent(), context);
+        let bytes = u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX);
+        self.access.request(|| session.req_header().into(), bytes, context);
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {

@@ -5,48 +5,56 @@
 
 mod edit;
 
+use std::io::Write as _;
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS,
-    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    self, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION,
+    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, StatusCode};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
+use smallvec::SmallVec;
 use tidegate_core::config::{Assign, SameSite};
 use tidegate_core::decide::VisitorId;
 use tidegate_core::pick::Entropy;
+use tidegate_core::request::fields::{Fields, text};
 
 pub(crate) use edit::{edit_answer, edit_request};
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// Who the client of a TLS connection is, in Envoy's words.
-const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// Told by some proxies; never by Tidegate, so an untrusted peer's are removed.
-const SPOOFABLE: [&str; 3] = ["x-forwarded-port", "x-real-ip", "x-forwarded-server"];
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+static X_FORWARDED_SERVER: HeaderName = HeaderName::from_static("x-forwarded-server");
+static X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// Who the client of a TLS connection is, in Envoy's words.
+static CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+static FORWARDED: HeaderName = header::FORWARDED;
+static VIA: HeaderName = header::VIA;
+static MAX_FORWARDS: HeaderName = header::MAX_FORWARDS;
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const MAX_REQUEST_ID: usize = 128;
 
-/// All fields that [`forward`] may add, change or remove.
-pub(crate) static OWN: [HeaderName; 13] = [
-    X_FORWARDED_FOR,
-    X_FORWARDED_PROTO,
-    X_FORWARDED_HOST,
-    HeaderName::from_static(SPOOFABLE[0]),
-    HeaderName::from_static(SPOOFABLE[1]),
-    HeaderName::from_static(SPOOFABLE[2]),
-    CLIENT_CERTIFICATE,
-    FORWARDED,
-    VIA,
-    MAX_FORWARDS,
-    X_REQUEST_ID,
-    TRACEPARENT,
-    TRACESTATE,
+/// All fields that Tidegate may add, change or remove on the way up.
+pub(crate) static OWN: [&HeaderName; 13] = [
+    &X_FORWARDED_FOR,
+    &X_FORWARDED_PROTO,
+    &X_FORWARDED_HOST,
+    &X_FORWARDED_PORT,
+    &X_FORWARDED_SERVER,
+    &X_REAL_IP,
+    &CLIENT_CERTIFICATE,
+    &FORWARDED,
+    &VIA,
+    &MAX_FORWARDS,
+    &X_REQUEST_ID,
+    &TRACEPARENT,
+    &TRACESTATE,
 ];
 
 /// Where a request comes from, and how it is told upstream.
@@ -67,36 +75,57 @@ pub(crate) struct Origin<'a> {
 /// The ids that follow a request through the system.
 #[derive(Clone, Debug)]
 pub(crate) struct Ids {
-    pub(crate) request: HeaderValue,
-    pub(crate) trace_parent: HeaderValue,
+    request: Id,
+    trace_parent: Id,
     /// Whether the client's `traceparent` was taken, so that its `tracestate` still fits.
     trace_kept: bool,
 }
 
+/// In visible ASCII.
+type Id = SmallVec<[u8; 56]>;
+
 impl Ids {
     /// The request's own ids where they are sound, else new ones.
-    pub(crate) fn of(request: &RequestHeader, entropy: &mut Entropy) -> Self {
-        let kept = request.headers.get(X_REQUEST_ID).filter(|v| is_request_id(v.as_bytes()));
-        let parent = request.headers.get(TRACEPARENT).filter(|v| is_traceparent(v.as_bytes()));
-        let made = |text: String| HeaderValue::from_maybe_shared(bytes::Bytes::from(text));
-        let fallback = HeaderValue::from_static("unknown");
-        Self {
-            request: kept.cloned().unwrap_or_else(|| {
-                made(format!("{:016x}{:016x}", entropy.next_u64(), entropy.next_u64()))
-                    .unwrap_or(fallback.clone())
-            }),
-            trace_parent: parent.cloned().unwrap_or_else(|| {
-                let id = (entropy.next_u64() | 1, entropy.next_u64(), entropy.next_u64() | 1);
-                made(format!("00-{:016x}{:016x}-{:016x}-01", id.0, id.1, id.2)).unwrap_or(fallback)
-            }),
-            trace_kept: parent.is_some(),
-        }
+    pub(crate) fn of(fields: Fields<'_>, entropy: &mut Entropy) -> Self {
+        let kept = fields.first(&X_REQUEST_ID).filter(|value| is_request_id(value));
+        let parent = fields.first(&TRACEPARENT).filter(|value| is_traceparent(value));
+        let request = kept.map(Id::from_slice).unwrap_or_else(|| {
+            let mut made = Id::new();
+            put_hex(&mut made, entropy.next_u64());
+            put_hex(&mut made, entropy.next_u64());
+            made
+        });
+        let trace_parent = parent.map(Id::from_slice).unwrap_or_else(|| {
+            let mut made = Id::from_slice(b"00-");
+            put_hex(&mut made, entropy.next_u64() | 1);
+            put_hex(&mut made, entropy.next_u64());
+            made.push(b'-');
+            put_hex(&mut made, entropy.next_u64() | 1);
+            made.extend_from_slice(b"-01");
+            made
+        });
+        Self { request, trace_parent, trace_kept: parent.is_some() }
+    }
+
+    /// The request's id.
+    pub(crate) fn request(&self) -> &str {
+        std::str::from_utf8(&self.request).unwrap_or_default()
     }
 
     /// The trace's id, of 32 hexadecimal digits.
     pub(crate) fn trace(&self) -> &str {
-        self.trace_parent.to_str().ok().and_then(|t| t.get(3..35)).unwrap_or_default()
+        self.trace_parent.get(3..35).and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default()
     }
+}
+
+/// Appends a number as 16 hexadecimal digits.
+fn put_hex(out: &mut Id, number: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut written = [0; 16];
+    for (pair, byte) in written.as_chunks_mut().0.iter_mut().zip(number.to_be_bytes()) {
+        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]];
+    }
+    out.extend_from_slice(&written);
 }
 
 fn is_request_id(value: &[u8]) -> bool {
@@ -118,81 +147,131 @@ fn is_traceparent(value: &[u8]) -> bool {
         && &value[0..2] != b"ff"
 }
 
-/// Readies a request's head for the upstream.
-pub(crate) fn forward(request: &mut RequestHeader, origin: Origin<'_>, ids: &Ids) -> Result<()> {
-    let host = request.headers.get(HOST).cloned().unwrap_or_else(|| HeaderValue::from_static(""));
-    let peer = origin.peer.to_string();
-    let chain = match (origin.trusted, joined(request, &X_FORWARDED_FOR)) {
-        (true, Some(before)) => format!("{before}, {peer}"),
-        _ => peer.clone(),
-    };
-    request.insert_header(X_FORWARDED_FOR, chain)?;
-    if !origin.trusted || !request.headers.contains_key(X_FORWARDED_PROTO) {
-        request.insert_header(X_FORWARDED_PROTO, origin.scheme)?;
-    }
-    if !origin.trusted || !request.headers.contains_key(X_FORWARDED_HOST) {
-        request.insert_header(X_FORWARDED_HOST, host.clone())?;
-    }
-    if !origin.trusted {
-        for name in SPOOFABLE {
-            request.remove_header(name);
+/// What becomes of the fields of a request that Tidegate has the last word on ([`OWN`]): which pass as they
+/// came, and what is added behind them. So a head can be readied as a map ([`forward`]) or as bytes.
+pub(crate) struct Own<'a> {
+    pub(crate) fields: Fields<'a>,
+    pub(crate) method: &'a Method,
+    pub(crate) origin: Origin<'a>,
+    pub(crate) ids: &'a Ids,
+}
+
+/// A value that is put together.
+type Joined = SmallVec<[u8; 128]>;
+
+impl Own<'_> {
+    /// Whether a field passes as it came; `name` is one of [`OWN`], in whatever case.
+    pub(crate) fn passes(&self, name: &[u8]) -> bool {
+        let trusted = self.origin.trusted;
+        let is = |own: &HeaderName| own.as_str().as_bytes().eq_ignore_ascii_case(name);
+        if [&X_FORWARDED_FOR, &FORWARDED, &X_REQUEST_ID, &TRACEPARENT].into_iter().any(is) {
+            false
+        } else if is(&CLIENT_CERTIFICATE) {
+            trusted && self.origin.certificate.is_none()
+        } else if is(&TRACESTATE) {
+            self.ids.trace_kept
+        } else if is(&MAX_FORWARDS) {
+            max_forwards(self.method, self.fields).is_none()
+        } else {
+            trusted || is(&VIA)
         }
     }
-    if let Some(certificate) = origin.certificate {
-        request.insert_header(CLIENT_CERTIFICATE, certificate)?;
-    } else if !origin.trusted {
-        request.remove_header(&CLIENT_CERTIFICATE);
+
+    /// Says what is added, field by field.
+    pub(crate) fn add<E>(
+        &self,
+        mut add: impl FnMut(&'static HeaderName, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Origin { peer, trusted, version, scheme, certificate } = self.origin;
+        let host = self.fields.first(&HOST).unwrap_or_default();
+        let mut value = Joined::new();
+        if trusted {
+            join(&mut value, self.fields, &X_FORWARDED_FOR);
+        }
+        say(&mut value, format_args!("{peer}"));
+        add(&X_FORWARDED_FOR, &value)?;
+        let lacks = |name| !trusted || !self.fields.contain(name);
+        if lacks(&X_FORWARDED_PROTO) {
+            add(&X_FORWARDED_PROTO, scheme.as_bytes())?;
+        }
+        if lacks(&X_FORWARDED_HOST) {
+            add(&X_FORWARDED_HOST, host)?;
+        }
+        if let Some(certificate) = certificate {
+            add(&CLIENT_CERTIFICATE, certificate.as_bytes())?;
+        }
+        if self.fields.contain(&FORWARDED) {
+            value.clear();
+            if trusted {
+                join(&mut value, self.fields, &FORWARDED);
+            }
+            let host = text(host).unwrap_or_default();
+            // An address of version 6 stands in brackets, and those within quotes (RFC 7239, 6).
+            let (open, close) = if peer.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
+            say(&mut value, format_args!("for={open}{peer}{close};host=\"{host}\";proto={scheme}"));
+            add(&FORWARDED, &value)?;
+        }
+        let via = match version {
+            http::Version::HTTP_10 => "1.0 tidegate",
+            http::Version::HTTP_2 => "2.0 tidegate",
+            _ => "1.1 tidegate",
+        };
+        add(&VIA, via.as_bytes())?;
+        if let Some(left) = max_forwards(self.method, self.fields) {
+            value.clear();
+            say(&mut value, format_args!("{}", left.saturating_sub(1)));
+            add(&MAX_FORWARDS, &value)?;
+        }
+        add(&X_REQUEST_ID, &self.ids.request)?;
+        add(&TRACEPARENT, &self.ids.trace_parent)
     }
-    forward_rfc7239(request, origin, &peer, &host)?;
-    let via = match origin.version {
-        http::Version::HTTP_10 => "1.0 tidegate",
-        http::Version::HTTP_2 => "2.0 tidegate",
-        _ => "1.1 tidegate",
-    };
-    request.append_header(VIA, via)?;
-    if let Some(left) = max_forwards(request) {
-        request.insert_header(MAX_FORWARDS, left.saturating_sub(1))?;
+}
+
+/// Appends the lines of a field that are text, each with a comma behind it.
+fn join(out: &mut Joined, fields: Fields<'_>, name: &HeaderName) {
+    for line in fields.all(name).filter_map(text) {
+        say(out, format_args!("{line}, "));
     }
-    request.insert_header(X_REQUEST_ID, ids.request.clone())?;
-    request.insert_header(TRACEPARENT, ids.trace_parent.clone())?;
-    if !ids.trace_kept {
-        request.remove_header(&TRACESTATE);
+}
+
+fn say(out: &mut Joined, words: std::fmt::Arguments<'_>) {
+    // Writing to memory does not fail.
+    let _ = out.write_fmt(words);
+}
+
+/// Readies a request's head for the upstream.
+pub(crate) fn forward(request: &mut RequestHeader, origin: Origin<'_>, ids: &Ids) -> Result<()> {
+    let own = Own { fields: (&request.headers).into(), method: &request.method, origin, ids };
+    let dropped: SmallVec<[&HeaderName; 16]> =
+        OWN.into_iter().filter(|name| !own.passes(name.as_str().as_bytes())).collect();
+    let mut added = SmallVec::<[(&HeaderName, HeaderValue); 8]>::new();
+    own.add(|name, value| {
+        let value = HeaderValue::from_bytes(value)
+            .map_err(|e| Error::because(ErrorType::InternalError, "a field is no header value", e))?;
+        added.push((name, value));
+        Ok::<_, Box<Error>>(())
+    })?;
+    for name in dropped {
+        request.remove_header(name);
+    }
+    for (name, value) in added {
+        request.append_header(name, value)?;
     }
     Ok(())
 }
 
 /// The length of the body, where the head says it.
-pub(crate) fn content_length(head: &RequestHeader) -> Option<u64> {
-    head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+pub(crate) fn content_length(fields: Fields<'_>) -> Option<u64> {
+    text(fields.first(&CONTENT_LENGTH)?)?.parse().ok()
 }
 
 /// How many more proxies a request may pass, where it says so and that is for us to heed (RFC 9110, 7.6.2).
-pub(crate) fn max_forwards(request: &RequestHeader) -> Option<u64> {
-    if !matches!(request.method, Method::OPTIONS | Method::TRACE) {
+pub(crate) fn max_forwards(method: &Method, fields: Fields<'_>) -> Option<u64> {
+    if !matches!(*method, Method::OPTIONS | Method::TRACE) {
         return None;
     }
-    let value = request.headers.get(MAX_FORWARDS)?.to_str().ok()?;
+    let value = text(fields.first(&MAX_FORWARDS)?)?;
     value.bytes().all(|b| b.is_ascii_digit()).then(|| value.parse().ok())?
-}
-
-/// `Forwarded`, where the client sent one: appended to when it is trusted, else replaced.
-fn forward_rfc7239(
-    request: &mut RequestHeader,
-    origin: Origin<'_>,
-    peer: &str,
-    host: &HeaderValue,
-) -> Result<()> {
-    let Some(before) = joined(request, &FORWARDED) else { return Ok(()) };
-    let node = if origin.peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_owned() };
-    let host = host.to_str().unwrap_or_default();
-    let ours = format!("for={node};host=\"{host}\";proto={}", origin.scheme);
-    let value = if origin.trusted { format!("{before}, {ours}") } else { ours };
-    request.insert_header(FORWARDED, value)
-}
-
-fn joined(request: &RequestHeader, name: &HeaderName) -> Option<String> {
-    let lines: Vec<&str> = request.headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect();
-    (!lines.is_empty()).then(|| lines.join(", "))
 }
 
 /// Tells an HTTP/2 upstream that the client takes trailers, which gRPC insists on. The field is one of the

@@ -5,6 +5,7 @@
 //! table in [`context`] → `tidegate_core::decide` → [`peer`] → pingora forwards → `record`. The path
 //! of a change is `tidegate_admin`'s; [`probe`] and [`drain`] follow the tables it publishes.
 
+mod buffers;
 mod cli;
 mod context;
 mod demo;

@@ -86,7 +86,7 @@ impl Mirror {
         let Some(copy) = Gathered::new(head, targets.clone(), &self.budget) else {
             return drop_all(&targets);
         };
-        let length = content_length(head).and_then(|length| usize::try_from(length).ok());
+        let length = content_length((&head.headers).into()).and_then(|length| usize::try_from(length).ok());
         if has_body && !copy.is_too_long(length.unwrap_or(0)) {
             context.mirroring = Mirroring::Gathering(Box::new(copy));
         } else {

@@ -17,7 +17,7 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
 
-pub(crate) use access::{AccessLog, Seen};
+pub(crate) use access::AccessLog;
 pub(crate) use sink::Sink;
 
 /// The running log.

@@ -94,7 +94,7 @@ pub(super) fn find_key<'r>(
 /// The key that a source has, unless it is empty.
 pub fn key_from<'r>(source: &Key, request: &RequestView<'r>) -> Option<KeyBytes<'r>> {
     let key = match source {
-        Key::Header(name) => KeyBytes::Borrowed(request.headers.get(name)?.as_bytes()),
+        Key::Header(name) => KeyBytes::Borrowed(request.headers.first(name)?),
         Key::Cookie(name) => KeyBytes::Borrowed(cookie(request.headers, name)?),
         Key::Query(name) => KeyBytes::Owned(query_parameter(request.query?, name)?),
         Key::ClientIp => KeyBytes::Owned(address_text(request.client)),

@@ -462,7 +462,7 @@ proptest! {
             for host in [&*host, "shop"] {
                 let view = RequestView {
                     method: &http::Method::GET, host, path: &path, query: query.as_deref(),
-                    headers: &headers, client: std::net::Ipv6Addr::from_bits(client).into(), trusted: false,
+                    headers: (&headers).into(), client: std::net::Ipv6Addr::from_bits(client).into(), trusted: false,
                 };
                 let decision = decide(&table, &view, 0, &mut Entropy::new(seed)).and_then(Decided::forwarded);
                 prop_assert_eq!(decision.is_some(), host == "shop");

@@ -6,10 +6,13 @@
 //! plane's connection hands the head to the gateway.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::sync::LazyLock;
 
 use memchr::{memchr_iter, memchr2_iter, memmem};
 
 use super::framing::{Chunks, Framing};
+use crate::request::fields::{Line, Lines, place};
 
 /// A head may have this many fields.
 pub const MAX_FIELDS: usize = 128;
@@ -30,18 +33,26 @@ pub const fn bad(why: &'static str) -> Refused {
 }
 
 /// What the connection must know of a good head.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Head {
     /// Its length in bytes, with the empty line.
     pub length: usize,
+    /// Where in it the target is.
+    pub target: Range<usize>,
+    /// Whether it is of HTTP/1.1, and not of 1.0.
+    pub is_http_11: bool,
+    /// Its fields.
+    pub lines: Lines,
     /// What follows it.
     pub body: Framing,
 }
 
 /// The end of the head in `bytes`, if it is there; `from` is how far earlier calls have looked.
 pub fn find_end(bytes: &[u8], from: usize) -> Option<usize> {
+    /// Made once: a head is shorter than what it takes to make a finder.
+    static END: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\r\n\r\n"));
     let from = from.saturating_sub(3);
-    memmem::find(&bytes[from..], b"\r\n\r\n").map(|at| from + at + 4)
+    END.find(&bytes[from..]).map(|at| from + at + 4)
 }
 
 /// Whether a line in `bytes` ends with a bare LF: such a head is refused at once, complete or not.
@@ -76,7 +87,9 @@ pub fn check(bytes: &[u8]) -> Result<Head, Refused> {
     if method == "TRACE" && !body.is_done() {
         return Err(bad("TRACE has no body"));
     }
-    Ok(Head { length: bytes.len(), body })
+    let line = |field: &httparse::Header<'_>| Line::of(bytes, field.name.as_bytes(), field.value);
+    let lines = request.headers.iter().map(line).collect();
+    Ok(Head { length: bytes.len(), target: place(bytes, target.as_bytes()), is_http_11, lines, body })
 }
 
 /// Whether the request line has three parts, the last of them an HTTP version, known or not.

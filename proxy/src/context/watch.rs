@@ -3,8 +3,7 @@
 //! A ticket is taken once the decision stands, and given back when the context is dropped, so on
 //! every path; between the two the ledger sees for itself when the request never ends.
 
-use std::borrow::Cow;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_core::ledger::{Ended, Excluded, FailedRequest, Place, Side};
 
@@ -31,7 +30,7 @@ impl Context {
             let endpoint = endpoint.and_then(|at| u32::try_from(at).ok());
             let place = Place { route: decision.taken.route, endpoint };
             self.ticket = Some(watch.ledger.begin_at(side, decision.key_hash, now_ms, spread, place));
-            self.watched_from = Instant::now();
+            self.watched_from = Some(Instant::now());
         }
     }
 
@@ -60,7 +59,8 @@ impl Context {
         let (Some(ticket), Some(decision)) = (self.ticket.take(), self.decision) else { return };
         let Some(watch) = &self.snapshot.split(decision.split).watch else { return };
         let side = ticket.side();
-        let us = u64::try_from(self.watched_from.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let time = self.watched_from.map_or(Duration::ZERO, |since| since.elapsed());
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let counted = match (self.failure, self.no_evidence()) {
             (None, Some(why)) => watch.ledger.exclude(ticket, why),
             (failure, _) => {
@@ -88,7 +88,6 @@ impl Context {
     fn failed_request(&self, reason: &str) -> FailedRequest {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let own = self.decision.is_some_and(|decision| decision.member == decision.chosen);
-        let id = self.facts.as_ref().map(|f| String::from_utf8_lossy(f.ids.request.as_bytes()));
         FailedRequest {
             time_ms: since_epoch.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
             route: self.route().map(|r| r.name.to_string()).unwrap_or_default(),
@@ -96,7 +95,7 @@ impl Context {
             reason: reason.to_owned(),
             // Where another pool stood in, its endpoint has nothing to do with the failure.
             endpoint: self.last_endpoint().filter(|_| own).map(ToString::to_string),
-            request_id: id.map(Cow::into_owned).unwrap_or_default(),
+            request_id: self.facts.as_ref().map(|f| f.ids.request().to_owned()).unwrap_or_default(),
         }
     }
 }

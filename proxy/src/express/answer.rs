@@ -11,8 +11,9 @@ use pingora_http::ResponseHeader;
 use smallvec::SmallVec;
 use tidegate_core::http1::framing::{Chunks, Framing};
 use tidegate_core::http1::head::parse_length;
+use tidegate_core::request::fields::place;
 
-use super::wire::{place, put};
+use super::wire::put;
 use crate::headers::{NEVER_BACK, asks_to_close};
 
 /// An answer may have this many fields.

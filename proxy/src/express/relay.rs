@@ -22,6 +22,7 @@ use tokio_util::io::poll_read_buf;
 use super::answer::Begun;
 use super::stop::{Late, Stop};
 use super::wire::{LAST_CHUNK, chunk};
+use crate::buffers;
 use crate::failure::INVALID_CHUNK;
 use crate::listen::ClientStream;
 
@@ -130,7 +131,7 @@ impl<'a> Relay<'a> {
             at_ms: now_ms,
         };
         let down = Down {
-            unread: BytesMut::new(),
+            unread: buffers::take(),
             out: BytesMut::new(),
             direct: 0,
             framing: None,
@@ -426,6 +427,12 @@ impl<'a> Relay<'a> {
 
     fn now_ms(&self) -> u64 {
         self.client.exchange().now_ms()
+    }
+}
+
+impl Drop for Down {
+    fn drop(&mut self) {
+        buffers::give(std::mem::take(&mut self.unread));
     }
 }
 

@@ -1,19 +1,12 @@
-//! Messages as bytes: where parts of heads are, and how fields and chunks are written.
+//! Messages as bytes: how fields and chunks are written.
 
 use std::io::Write as _;
-use std::ops::Range;
 
 use bytes::{BufMut as _, BytesMut};
 use tidegate_core::http1::framing::Framing;
 
 /// What ends a body of chunks without trailers.
 pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-
-/// Where a part of a head is in it. An empty part may be a slice of nowhere, and has no place.
-pub(super) fn place(head: &[u8], part: &[u8]) -> Range<usize> {
-    let at = if part.is_empty() { 0 } else { part.as_ptr().addr() - head.as_ptr().addr() };
-    at..at + part.len()
-}
 
 /// Writes a field.
 pub(super) fn put(bytes: &mut BytesMut, name: &[u8], value: &[u8]) {

@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use http::Method;
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use tidegate_core::decide::{Decided, Decision, KeyOrigin, decide, rescue};
 use tidegate_core::http1;
 use tidegate_core::record::Failure;
+use tidegate_core::request::fields::{Fields, text};
 use tidegate_core::request::{RequestView, client_address, normalise_host, normalise_path};
 use tidegate_core::snapshot::Settings;
 
@@ -28,37 +30,61 @@ pub(super) fn refuse(status: u16, code: &'static str, detail: impl Into<String>)
     Refusal { status, code, detail: detail.into() }
 }
 
+/// What is asked for. The gateway has it in a map, the express lane in the bytes that came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) method: &'a Method,
+    /// Whom it is for, as it was written.
+    pub(crate) authority: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) query: Option<&'a str>,
+    pub(crate) fields: Fields<'a>,
+    pub(crate) is_grpc: bool,
+}
+
+impl<'a> From<&'a RequestHeader> for Asked<'a> {
+    fn from(head: &'a RequestHeader) -> Self {
+        Self {
+            method: &head.method,
+            authority: authority(head),
+            path: head.uri.path(),
+            query: head.uri.query(),
+            fields: (&head.headers).into(),
+            is_grpc: grpc::is_call(head),
+        }
+    }
+}
+
 /// Looks at the head and decides.
-pub(super) fn admit(gateway: &Gateway, head: &RequestHeader, context: &mut Context) -> Result<(), Refusal> {
+pub(super) fn admit(gateway: &Gateway, asked: &Asked<'_>, context: &mut Context) -> Result<(), Refusal> {
     let exchange = Arc::clone(&context.exchange);
     let settings = &context.snapshot.settings;
     let max_body = settings.listener(&exchange.listener.name).map_or(0, |l| l.max_body_size.0);
-    context.is_grpc = grpc::is_call(head);
-    let (client, trusted) = client_address(exchange.peer.ip(), &head.headers, &settings.trusted_proxies);
-    let ids = Ids::of(head, &mut context.entropy);
+    context.is_grpc = asked.is_grpc;
+    let (client, trusted) = client_address(exchange.peer.ip(), asked.fields, &settings.trusted_proxies);
+    let ids = Ids::of(asked.fields, &mut context.entropy);
     let peer = exchange.peer.ip().to_canonical();
     let facts = Facts { client, peer, trusted, clean_path: None, max_body, ids };
     let facts = context.facts.insert(facts);
-    let path = head.uri.path();
-    let clean = normalise_path(path).map_err(|bad| refuse(400, "bad_request", bad.to_string()))?;
-    facts.clean_path = (clean != path).then(|| clean.to_string());
-    if max_body > 0 && headers::content_length(head).is_some_and(|length| length > max_body) {
+    let clean = normalise_path(asked.path).map_err(|bad| refuse(400, "bad_request", bad.to_string()))?;
+    facts.clean_path = (clean != asked.path).then(|| clean.to_string());
+    if max_body > 0 && headers::content_length(asked.fields).is_some_and(|length| length > max_body) {
         return Err(refuse(
             413,
             "body_too_large",
             format!("the request body is larger than {max_body} bytes"),
         ));
     }
-    let host = host(head);
+    let host = normalise_host(asked.authority);
     if is_misdirected(&exchange, &host, settings) {
         return Err(refuse(421, "misdirected", "the Host is not the name that the TLS connection is for"));
     }
     let view = RequestView {
-        method: &head.method,
+        method: asked.method,
         host: &host,
         path: &clean,
-        query: head.uri.query(),
-        headers: &head.headers,
+        query: asked.query,
+        headers: asked.fields,
         client,
         trusted,
     };
@@ -106,7 +132,7 @@ fn seen_again<'a>(head: &'a RequestHeader, host: &'a str, facts: &'a Facts) -> R
         host,
         path: facts.clean_path.as_deref().unwrap_or(head.uri.path()),
         query: head.uri.query(),
-        headers: &head.headers,
+        headers: (&head.headers).into(),
         client: facts.client,
         trusted: facts.trusted,
     }
@@ -158,7 +184,7 @@ pub(super) fn host(head: &RequestHeader) -> Cow<'_, str> {
 /// What the request is for: of HTTP/1.0, which needs no Host, a whole URL may say it (RFC 9112, 3.2.2).
 pub(super) fn authority(head: &RequestHeader) -> &str {
     let target = || std::str::from_utf8(head.raw_path()).ok().and_then(http1::head::authority);
-    let host = head.headers.get(http::header::HOST).and_then(|h| h.to_str().ok());
+    let host = head.headers.get(http::header::HOST).and_then(|host| text(host.as_bytes()));
     host.or_else(target).unwrap_or_default()
 }
 

@@ -16,7 +16,7 @@ use crate::headers::max_forwards;
 /// Answers a request whose Max-Forwards is used up; whether it was one.
 pub(super) async fn answers(session: &mut Session, context: &mut Context) -> Result<bool> {
     let request = session.req_header();
-    if max_forwards(request) != Some(0) {
+    if max_forwards(&request.method, (&request.headers).into()) != Some(0) {
         return Ok(false);
     }
     let is_options = request.method == Method::OPTIONS;

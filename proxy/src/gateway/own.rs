@@ -38,7 +38,9 @@ pub(super) fn answer(session: &Session, context: &Context) -> Result<Option<Answ
 pub(super) fn outlive_body(session: &mut Session) {
     let head = session.req_header();
     let waits = head.headers.contains_key(EXPECT);
-    if !waits && headers::content_length(head).is_some_and(|length| length <= SHORT_BODY_BYTES) {
+    if !waits
+        && headers::content_length((&head.headers).into()).is_some_and(|length| length <= SHORT_BODY_BYTES)
+    {
         session.as_downstream_mut().set_close_on_response_before_downstream_finish(false);
     }
 }

@@ -8,11 +8,11 @@ use pingora_http::RequestHeader;
 use tidegate_core::record::Failure;
 
 use super::retry::{self, Ask};
-use super::{Gateway, Refusal, admit, rewrite};
+use super::{Asked, Gateway, Refusal, admit, rewrite};
 use crate::context::Context;
 use crate::entropy;
+use crate::headers::Own;
 use crate::listen::Exchange;
-use crate::telemetry::Seen;
 
 impl Gateway {
     /// The state of a request that has just come.
@@ -21,8 +21,26 @@ impl Gateway {
     }
 
     /// Looks at a request's head and decides.
-    pub(crate) fn admit(&self, head: &RequestHeader, context: &mut Context) -> Result<(), Refusal> {
-        admit::admit(self, head, context)
+    pub(crate) fn admit(&self, asked: &Asked<'_>, context: &mut Context) -> Result<(), Refusal> {
+        admit::admit(self, asked, context)
+    }
+
+    /// What becomes of the fields of a request that Tidegate has the last word on; `None` where there is more to
+    /// do with its head than that, which [`Self::ready_request`] does.
+    pub(crate) fn own<'a>(&self, asked: &Asked<'a>, context: &'a Context) -> Option<Own<'a>> {
+        let facts = context.facts.as_ref().filter(|facts| facts.clean_path.is_none())?;
+        let route = context.route()?;
+        let edits_nothing = route.request_headers.is_empty()
+            && route.rewrite.host.is_none()
+            && route.rewrite.path.is_none()
+            && route.mirrors.is_empty()
+            && context.split()?.pool_header.is_none();
+        edits_nothing.then(|| Own {
+            fields: asked.fields,
+            method: asked.method,
+            origin: rewrite::origin(facts, context, Version::HTTP_11),
+            ids: &facts.ids,
+        })
     }
 
     /// Readies a request's head for the endpoint, and copies it where the request's route is mirrored.
@@ -76,7 +94,7 @@ impl Gateway {
     }
 
     /// Writes the exchange's line in the access log.
-    pub(crate) fn log(&self, seen: &Seen, bytes: u64, context: &mut Context) {
-        self.access.request(seen, usize::try_from(bytes).unwrap_or(usize::MAX), context);
+    pub(crate) fn log<'a>(&self, asked: impl FnOnce() -> Asked<'a>, bytes: u64, context: &mut Context) {
+        self.access.request(asked, bytes, context);
     }
 }

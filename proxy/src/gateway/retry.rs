@@ -192,7 +192,7 @@ pub(super) fn after_failure(
 
 /// What to tell the client of a failure: enough to ask about it, nothing of the inside.
 pub(super) fn detail(context: &Context, status: u16, code: &'static str) -> String {
-    let id = context.facts.as_ref().and_then(|f| f.ids.request.to_str().ok()).unwrap_or("unknown");
+    let id = context.facts.as_ref().map_or("unknown", |facts| facts.ids.request());
     let what = match code {
         "connect_failed" => "the upstream could not be reached",
         "upstream_reset" => "the upstream closed the connection before its answer was complete",

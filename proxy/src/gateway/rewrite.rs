@@ -9,7 +9,7 @@ use http::{Method, Version};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 
-use crate::context::Context;
+use crate::context::{Context, Facts};
 use crate::headers::{self, Origin};
 
 /// Sends on the path that was matched, or what the route makes of it.
@@ -26,14 +26,18 @@ pub(super) fn set_target(request: &mut RequestHeader, context: &Context) -> Resu
 /// Puts Tidegate's own headers: where the request comes from, and the ids that follow it.
 pub(super) fn forward(request: &mut RequestHeader, context: &Context, came_as: Version) -> Result<()> {
     let Some(facts) = &context.facts else { return Ok(()) };
-    let origin = Origin {
+    headers::forward(request, origin(facts, context, came_as), &facts.ids)
+}
+
+/// Where a request comes from.
+pub(super) fn origin<'a>(facts: &Facts, context: &'a Context, came_as: Version) -> Origin<'a> {
+    Origin {
         peer: facts.peer,
         trusted: facts.trusted,
         version: came_as,
         scheme: context.exchange.scheme(),
         certificate: context.exchange.tls.as_ref().and_then(|tls| tls.client.as_deref()),
-    };
-    headers::forward(request, origin, &facts.ids)
+    }
 }
 
 /// Names the pool where the split wants it, puts the route's Host, and carries out its edits.

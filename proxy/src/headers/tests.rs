@@ -16,7 +16,7 @@ fn forwarded(fields: &[(&'static str, &'static str)], trusted: bool) -> RequestH
 }
 
 fn sent_on(mut request: RequestHeader, trusted: bool) -> RequestHeader {
-    let ids = Ids::of(&request, &mut Entropy::new(1));
+    let ids = Ids::of((&request.headers).into(), &mut Entropy::new(1));
     let origin = Origin {
         peer: "192.0.2.1".parse().expect("an address"),
         trusted,

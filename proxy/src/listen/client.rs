@@ -28,6 +28,7 @@ use super::exchange::Exchange;
 use super::framing::Framing;
 use super::transport::Transport;
 use super::tunnel::{Next, Tunnel};
+use crate::buffers;
 
 /// Bytes read from the socket at once.
 const READ_SIZE: usize = 16 * 1024;
@@ -104,7 +105,7 @@ impl ClientStream {
     /// Waits for the client to send something, or to close, holding no buffer meanwhile.
     pub(super) async fn readable(&mut self) -> io::Result<()> {
         if self.unread.is_empty() {
-            self.unread = BytesMut::new();
+            buffers::give(std::mem::take(&mut self.unread));
         }
         self.transport_mut().readable().await
     }
@@ -137,6 +138,9 @@ impl ClientStream {
 
     /// Reads more into `unread`; 0 = the client has closed its side.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.unread.capacity() == 0 {
+            self.unread = buffers::take();
+        }
         if self.unread.capacity() - self.unread.len() < READ_SIZE / 4 {
             self.unread.reserve(READ_SIZE);
         }

@@ -92,12 +92,10 @@ async fn exchange(
     client.write_timeout = settings.idle_timeout.0;
     if door.control.live().peek().settings.express {
         // In a place of its own, as the gateway: a connection that idles has no room for either.
-        match Box::pin(express::serve(client, &head, &door.gateway, settings.idle_timeout.0)).await {
-            Served::Answered(client) => return client,
-            Served::Handed(given_back, begun) => {
-                client = given_back;
-                client.exchange().hand_over(begun);
-            }
+        match Box::pin(express::serve(&mut client, &head, &door.gateway, settings.idle_timeout.0)).await {
+            Served::Kept => return Some(client),
+            Served::Over => return None,
+            Served::Handed(begun) => client.exchange().hand_over(begun),
         }
     }
     let served = Box::pin(by_gateway(client, head.length, settings, door)).await;
@@ -144,7 +142,6 @@ async fn wait_for_head(
             return Ok(Waited::Over);
         }
     }
-    let deadline = *deadline.get_or_insert_with(|| Instant::now() + settings.header_timeout.0);
     let mut seen = 0;
     loop {
         while client.unread.starts_with(b"\r\n") && seen == 0 {
@@ -159,6 +156,7 @@ async fn wait_for_head(
             return Ok(verdict);
         }
         seen = client.unread.len();
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + settings.header_timeout.0);
         match timeout_at(deadline, client.fill()).await {
             Ok(Ok(0)) => return Ok(Waited::Over),
             Ok(Ok(_)) => {}

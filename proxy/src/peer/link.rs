@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use pingora_core::upstreams::peer::Tracing as _;
@@ -44,7 +44,8 @@ fn own_shelf() -> usize {
 pub(crate) struct Link {
     pub(crate) socket: TcpStream,
     connection: Connection,
-    kept_since: Instant,
+    /// On the monotonic clock.
+    kept_since_ms: u64,
 }
 
 impl Link {
@@ -59,9 +60,10 @@ impl Link {
     }
 
     /// Whether it may be used again: neither too old nor closed, and nothing has come that nobody asked for.
-    fn is_fresh(&self, idle: Duration) -> bool {
+    fn is_fresh(&self, idle: Duration, now_ms: u64) -> bool {
         let nothing = || self.socket.try_read(&mut [0]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
-        self.kept_since.elapsed() < idle && nothing()
+        let kept = Duration::from_millis(now_ms.saturating_sub(self.kept_since_ms));
+        kept < idle && nothing()
     }
 }
 
@@ -89,16 +91,16 @@ impl Kept {
     }
 
     /// Takes out what may not be used again.
-    fn sweep(&self, idle: Duration) {
+    fn sweep(&self, idle: Duration, now_ms: u64) {
         for shelf in &self.0 {
-            let stale: Vec<Link> = shelf.lock().extract_if(.., |link| !link.is_fresh(idle)).collect();
+            let stale: Vec<Link> = shelf.lock().extract_if(.., |link| !link.is_fresh(idle, now_ms)).collect();
             drop(stale);
         }
     }
 
     /// Takes out all.
     pub(super) fn clear(&self) {
-        self.sweep(Duration::ZERO);
+        self.sweep(Duration::ZERO, 0);
     }
 }
 
@@ -116,7 +118,7 @@ pub(crate) async fn open(pool: &Arc<Pool>, cell: &Arc<EndpointCell>, limit: Dura
             // A refusal costs some latency and nothing else.
             let _ = socket.set_nodelay(true);
             let connection = Connection::register(room, cell, &socket);
-            Ok(Link { socket, connection, kept_since: Instant::now() })
+            Ok(Link { socket, connection, kept_since_ms: 0 })
         }
         Ok(Err(error)) => {
             Err(Error::because(kind_of(&error), format!("connecting to {address}"), error).into_up())
@@ -129,11 +131,11 @@ pub(crate) async fn open(pool: &Arc<Pool>, cell: &Arc<EndpointCell>, limit: Dura
 }
 
 /// A connection to the endpoint that was kept, in use from now on.
-pub(crate) fn take_kept(cell: &EndpointCell, idle: Duration) -> Option<(Link, InUse)> {
+pub(crate) fn take_kept(cell: &EndpointCell, idle: Duration, now_ms: u64) -> Option<(Link, InUse)> {
     let kept = &connections(cell)?.kept;
     loop {
         let link = kept.pop()?;
-        if link.is_fresh(idle)
+        if link.is_fresh(idle, now_ms)
             && let Ok(in_use) = link.begin_use()
         {
             return Some((link, in_use));
@@ -142,9 +144,9 @@ pub(crate) fn take_kept(cell: &EndpointCell, idle: Duration) -> Option<(Link, In
 }
 
 /// Keeps a connection that nobody uses any more.
-pub(crate) fn keep(mut link: Link) {
+pub(crate) fn keep(mut link: Link, now_ms: u64) {
     let cell = Arc::clone(&link.connection.cell);
-    link.kept_since = Instant::now();
+    link.kept_since_ms = now_ms;
     // One that drains takes no more requests.
     if let Some(connections) = connections(&cell).filter(|_| !cell.is_retired()) {
         connections.kept.push(link);
@@ -155,13 +157,13 @@ pub(crate) fn keep(mut link: Link) {
 pub(crate) async fn sweep(control: Arc<Control>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
-        let table = control.live().snapshot();
+        let (table, now_ms) = (control.live().snapshot(), control.clock().mono_ms());
         for pool in &table.pools {
             let staying = pool.endpoints.iter().map(|endpoint| &endpoint.cell);
             for cell in staying.chain(&pool.leaving) {
                 let Some(connections) = connections(cell) else { continue };
                 let idle = if cell.is_retired() { Duration::ZERO } else { pool.timeouts.idle };
-                connections.kept.sweep(idle);
+                connections.kept.sweep(idle, now_ms);
             }
         }
     }

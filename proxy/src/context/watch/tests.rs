@@ -65,13 +65,13 @@ fn admitted(table: &Arc<Snapshot>, headers: &HeaderMap) -> Context {
         host: "shop.test",
         path: "/",
         query: None,
-        headers,
+        headers: headers.into(),
         client,
         trusted: false,
     };
     let mut head = RequestHeader::build("GET", b"/", None).expect("a request");
     head.insert_header("x-request-id", "id-1").expect("a header");
-    let ids = Ids::of(&head, &mut Entropy::new(1));
+    let ids = Ids::of((&head.headers).into(), &mut Entropy::new(1));
     context.facts = Some(Facts { client, peer: client, trusted: false, clean_path: None, max_body: 0, ids });
     let decided = decide(table, &view, 0, &mut context.entropy);
     let decision = decided.and_then(Decided::forwarded).expect("a route with a split");
