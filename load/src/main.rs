@@ -53,7 +53,7 @@ fn load(options: &Options) -> Result<bool> {
     // Ten thousand connections, and the proxies inherit it.
     rlimit::increase_nofile_limit(65_536).context("raising the limit of open files")?;
     let cores = options.cores();
-    process::pin(cores.load)?;
+    process::pin(&[cores.load])?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let results = runtime.block_on(async {
         let bench = Bench { upstreams: Upstreams::start()?, cores, plan: options.plan() };
