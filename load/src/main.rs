@@ -4,6 +4,7 @@
 //! [`measure`] is one measurement of one proxy ([`peer`]) in one [`row`], [`run`] all of them in turn, [`results`]
 //! what they come to, and [`report`] how that is told. Linux only: what a process used is read from /proc.
 
+mod cost;
 mod histogram;
 mod machine;
 mod measure;
@@ -11,6 +12,7 @@ mod options;
 mod pace;
 mod peer;
 mod process;
+mod progress;
 mod recorder;
 mod report;
 mod results;
@@ -25,6 +27,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 
+use cost::CostResults;
 use measure::Bench;
 use options::Options;
 use peer::Tools;
@@ -53,7 +56,7 @@ fn load(options: &Options) -> Result<bool> {
     // Ten thousand connections, and the proxies inherit it.
     rlimit::increase_nofile_limit(65_536).context("raising the limit of open files")?;
     let cores = options.cores();
-    process::pin(cores.load)?;
+    process::pin(&[cores.load])?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let results = runtime.block_on(async {
         let bench = Bench { upstreams: Upstreams::start()?, cores, plan: options.plan() };
@@ -64,6 +67,15 @@ fn load(options: &Options) -> Result<bool> {
     for (row, cell, why) in results.failures() {
         all_well = false;
         eprintln!("failed: {}, {}: {why}", row.id, cell.peer);
+    }
+    for (case, why) in results.cost.iter().flat_map(CostResults::failures) {
+        all_well = false;
+        eprintln!("failed: cost, {case}: {why}");
+    }
+    for verdict in results.cost.iter().flat_map(|cost| &cost.verdicts).filter(|verdict| !verdict.holds()) {
+        // What a trial's figures say is told, and is nobody's fault.
+        all_well &= options.is_quick();
+        eprintln!("does not hold: {}: {}", verdict.what, report::compared(verdict));
     }
     Ok(all_well)
 }

@@ -21,7 +21,7 @@ use crate::row::Row;
 use crate::upstream::Upstreams;
 use crate::work::h2::{Connection, Kind};
 use crate::work::idle::Crowd;
-use crate::work::{Load, PATIENCE, Script, fresh, h2, keepalive, tls};
+use crate::work::{Load, PATIENCE, Script, counted, fresh, h2, keepalive, tls};
 
 /// Connections of a load over HTTP/1.1, and streams of one over HTTP/2.
 pub(crate) const CONNECTIONS: usize = 64;
@@ -43,6 +43,13 @@ pub(crate) struct Plan {
     pub(crate) crowd: usize,
 }
 
+/// What is sent.
+pub(crate) enum Work {
+    Row(Row),
+    /// These requests over kept connections; what fails is counted and does not end the load.
+    Counted(Arc<Script>),
+}
+
 /// Where everything is that a measurement needs.
 pub(crate) struct Bench {
     pub(crate) upstreams: Upstreams,
@@ -60,17 +67,57 @@ struct Usage {
 }
 
 /// What a load came to, and what it cost.
-struct Loaded {
-    outcome: Outcome,
+pub(crate) struct Loaded {
+    pub(crate) outcome: Outcome,
     used: Usage,
+}
+
+impl Loaded {
+    /// The figures of a closed loop.
+    pub(crate) fn at_most(&self) -> Result<Figures> {
+        let seconds = self.outcome.seconds;
+        let done = self.outcome.within as f64;
+        ensure!(done > 0.0, "nothing was answered within the window");
+        let mut figures = Figures::new();
+        let mut keep = |name: &str, value: f64| figures.insert(name.to_owned(), value);
+        keep("rps", done / seconds);
+        keep("cpu_us", self.used.proxy * 1e6 / done);
+        keep("busy", self.used.proxy / seconds);
+        keep("load_busy", self.used.own / seconds);
+        keep("others", (self.used.all - self.used.proxy - self.used.own).max(0.0) / seconds);
+        for (name, share) in [("full_p50_us", 0.5), ("full_p99_us", 0.99), ("full_p999_us", 0.999)] {
+            keep(name, self.outcome.latencies.quantile_us(share));
+        }
+        Ok(figures)
+    }
+
+    /// The figures of an open loop.
+    pub(crate) fn at_rate(&self, rate: f64) -> Figures {
+        let done = self.outcome.within as f64;
+        let mut figures = Figures::new();
+        let mut keep = |name: &str, value: f64| figures.insert(name.to_owned(), value);
+        keep("rate", rate);
+        keep("held", done / self.outcome.seconds / rate);
+        keep("rate_cpu_us", self.used.proxy * 1e6 / done.max(1.0));
+        for (name, share) in [("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999)] {
+            keep(name, self.outcome.latencies.quantile_us(share));
+        }
+        keep("max_us", self.outcome.latencies.max_us());
+        figures
+    }
 }
 
 impl Bench {
     /// How many requests a second a proxy does, roughly: to choose the rate that all can hold.
     pub(crate) async fn pilot(&self, found: &Found, row: Row) -> Result<f64> {
         let serving = found.serve(row, &self.upstreams, self.cores).await?;
+        self.trial(&serving, &Work::Row(row)).await
+    }
+
+    /// How many requests a second something that serves does, roughly.
+    pub(crate) async fn trial(&self, serving: &Serving, work: &Work) -> Result<f64> {
         let short = Plan { warm: self.plan.warm / 2, window: self.plan.window / 4, ..self.plan };
-        let loaded = self.load(&serving, row, Pacer::closed(), short).await?;
+        let loaded = self.load(serving, work, Pacer::closed(), short).await?;
         Ok(loaded.outcome.within as f64 / loaded.outcome.seconds)
     }
 
@@ -78,20 +125,10 @@ impl Bench {
     pub(crate) async fn measure(&self, found: &Found, row: Row, rate: f64) -> Result<Figures> {
         let serving = found.serve(row, &self.upstreams, self.cores).await?;
         let canary = (self.upstreams.canary.served(), self.upstreams.served());
-        let closed = self.load(&serving, row, Pacer::closed(), self.plan).await?;
-        let mut figures = Figures::new();
+        let work = Work::Row(row);
+        let closed = self.load(&serving, &work, Pacer::closed(), self.plan).await?;
+        let mut figures = closed.at_most()?;
         let mut keep = |name: &str, value: f64| figures.insert(name.to_owned(), value);
-        let seconds = closed.outcome.seconds;
-        let done = closed.outcome.within as f64;
-        ensure!(done > 0.0, "nothing was answered within the window");
-        keep("rps", done / seconds);
-        keep("cpu_us", closed.used.proxy * 1e6 / done);
-        keep("busy", closed.used.proxy / seconds);
-        keep("load_busy", closed.used.own / seconds);
-        keep("others", (closed.used.all - closed.used.proxy - closed.used.own).max(0.0) / seconds);
-        for (name, share) in [("full_p50_us", 0.5), ("full_p99_us", 0.99), ("full_p999_us", 0.999)] {
-            keep(name, closed.outcome.latencies.quantile_us(share));
-        }
         keep("peak_mib", serving.running.peak()? / MIB);
         if row == Row::Features {
             let (canary, all) =
@@ -101,21 +138,19 @@ impl Bench {
             sleep(Duration::from_millis(1_500)).await;
             keep("logged", serving.logged()? as f64 / closed.outcome.answered as f64);
         }
-        let open = self.load(&serving, row, Pacer::open(rate), self.plan).await?;
-        let done = open.outcome.within as f64;
-        keep("rate", rate);
-        keep("held", done / open.outcome.seconds / rate);
-        keep("rate_cpu_us", open.used.proxy * 1e6 / done.max(1.0));
-        for (name, share) in [("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999)] {
-            keep(name, open.outcome.latencies.quantile_us(share));
-        }
-        keep("max_us", open.outcome.latencies.max_us());
+        let open = self.load(&serving, &work, Pacer::open(rate), self.plan).await?;
+        figures.extend(open.at_rate(rate));
         Ok(figures)
     }
 
     /// Memory of idle connections: fresh, and after one request on each.
     pub(crate) async fn idle(&self, found: &Found) -> Result<Figures> {
         let serving = found.serve(Row::Idle, &self.upstreams, self.cores).await?;
+        self.crowd(&serving).await
+    }
+
+    /// The same of something that serves.
+    pub(crate) async fn crowd(&self, serving: &Serving) -> Result<Figures> {
         // The first request of all brings parts into memory that no connection accounts for.
         Crowd::connect(serving.address, 1).await?.ask_each(&Script::small()).await?;
         let settled = || async {
@@ -136,11 +171,17 @@ impl Bench {
         ]))
     }
 
-    async fn load(&self, serving: &Serving, row: Row, pacer: Pacer, plan: Plan) -> Result<Loaded> {
+    pub(crate) async fn load(
+        &self,
+        serving: &Serving,
+        work: &Work,
+        pacer: Pacer,
+        plan: Plan,
+    ) -> Result<Loaded> {
         let served = self.upstreams.served();
         let recorder = Recorder::new(pacer.is_open());
         let load = Arc::new(Load { pacer, recorder });
-        let tasks = Tasks::start(row, serving, &load).await?;
+        let tasks = Tasks::start(work, serving, &load).await?;
         let driver = tokio::spawn({
             let load = Arc::clone(&load);
             async move { load.pacer.drive().await }
@@ -155,8 +196,12 @@ impl Bench {
         tasks.end().await?;
         driver.await?;
         let outcome = load.recorder.outcome();
-        let (sent, answered) = (outcome.sent, outcome.answered);
-        ensure!(sent == answered, "{sent} requests were sent and {answered} answered");
+        let (sent, answered, failed) = (outcome.sent, outcome.answered, outcome.failed);
+        // A connection that could not be made has failed, too, with nothing sent.
+        ensure!(
+            answered <= sent && sent - answered <= failed,
+            "{sent} requests were sent, {answered} answered, and {failed} failed"
+        );
         let served = self.upstreams.served() - served;
         ensure!(served >= answered, "{answered} answers came, of which the upstream gave {served}");
         let used = Usage {
@@ -184,8 +229,18 @@ struct Tasks {
 }
 
 impl Tasks {
-    async fn start(row: Row, serving: &Serving, load: &Arc<Load>) -> Result<Self> {
+    async fn start(work: &Work, serving: &Serving, load: &Arc<Load>) -> Result<Self> {
         let address = serving.address;
+        let row = match work {
+            Work::Row(row) => *row,
+            Work::Counted(script) => {
+                let spread = script.requests.len().div_ceil(CONNECTIONS);
+                let handles = each(CONNECTIONS, |at| {
+                    tokio::spawn(counted::run(address, Arc::clone(script), Arc::clone(load), at * spread))
+                });
+                return Ok(Self { handles, _connection: None });
+            }
+        };
         let kept = |script: Script| {
             let script = Arc::new(script);
             let spread = script.requests.len().div_ceil(CONNECTIONS);

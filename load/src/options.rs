@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::builder::PossibleValue;
+use clap::{Parser, ValueEnum};
 
 use crate::measure::Plan;
 use crate::peer::{Cores, PEERS, Peer};
@@ -22,9 +23,9 @@ pub(crate) struct Options {
     /// Length of each window in seconds.
     #[arg(long)]
     seconds: Option<f64>,
-    /// Only these rows.
+    /// Only these rows; `cost` is what Tidegate's own features cost.
     #[arg(long, num_args = 1.., value_delimiter = ',')]
-    only: Vec<Row>,
+    only: Vec<Part>,
     /// Only these proxies.
     #[arg(long, num_args = 1.., value_delimiter = ',', value_parser = peer)]
     peers: Vec<&'static Peer>,
@@ -40,6 +41,42 @@ pub(crate) struct Options {
     /// The core of the load and the upstreams.
     #[arg(long, default_value_t = 1)]
     load_core: usize,
+}
+
+/// What can be measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Row(Row),
+    /// Tidegate against itself.
+    Cost,
+}
+
+impl Part {
+    /// The rows, and last the cost.
+    const ALL: [Self; Row::ALL.len() + 1] = {
+        let mut all = [Self::Cost; Row::ALL.len() + 1];
+        let mut at = 0;
+        while at < Row::ALL.len() {
+            all[at] = Self::Row(Row::ALL[at]);
+            at += 1;
+        }
+        all
+    };
+}
+
+/// So that options know them by name.
+impl ValueEnum for Part {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (id, title) = match self {
+            Self::Row(row) => (row.id(), row.title()),
+            Self::Cost => ("cost", "What Tidegate's own features cost"),
+        };
+        Some(PossibleValue::new(id).help(title))
+    }
 }
 
 impl Options {
@@ -65,7 +102,13 @@ impl Options {
     }
 
     pub(crate) fn rows(&self) -> Vec<Row> {
-        Row::ALL.into_iter().filter(|row| self.only.is_empty() || self.only.contains(row)).collect()
+        let is_wanted = |row: &Row| self.only.is_empty() || self.only.contains(&Part::Row(*row));
+        Row::ALL.into_iter().filter(is_wanted).collect()
+    }
+
+    /// Whether Tidegate is measured against itself, too.
+    pub(crate) fn has_cost(&self) -> bool {
+        self.only.is_empty() || self.only.contains(&Part::Cost)
     }
 
     pub(crate) fn peers(&self) -> Vec<&'static Peer> {
@@ -91,6 +134,9 @@ mod tests {
         assert_eq!((all.rounds(), all.rows().len(), all.peers().len()), (5, Row::ALL.len(), PEERS.len()));
         let some = read("load --quick --only grpc,small --peers nginx haproxy --rounds 3").expect("good");
         assert_eq!(some.rows(), [Row::Small, Row::Grpc]);
+        assert_eq!((all.has_cost(), some.has_cost()), (true, false));
+        let cost = read("load --only cost").expect("good");
+        assert_eq!((cost.has_cost(), cost.rows().len()), (true, 0));
         assert_eq!(some.peers().iter().map(|peer| peer.id).collect::<Vec<_>>(), ["haproxy", "nginx"]);
         assert_eq!((some.rounds(), some.is_quick()), (3, true));
         assert!(read("load --only what").is_err());

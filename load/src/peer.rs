@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const OUTPUT: &str = "output";
 
 /// A file's name, and what it holds before places are filled in.
-type Template = (&'static str, &'static str);
+type Template<'a> = (&'a str, &'a str);
 
 /// A proxy as it is known beforehand.
 pub(crate) struct Peer {
@@ -45,8 +45,8 @@ pub(crate) struct Peer {
     /// What makes it tell its version.
     pub(crate) version: &'static [&'static str],
     /// Its configuration; the first file is the one that it is told of.
-    pub(crate) files: &'static [Template],
-    pub(crate) features: &'static [Template],
+    pub(crate) files: &'static [Template<'static>],
+    pub(crate) features: &'static [Template<'static>],
     /// Its arguments, with places to fill in.
     pub(crate) arguments: &'static [&'static str],
     /// Rows that it has no part in, and why.
@@ -100,11 +100,18 @@ impl Peer {
 pub(crate) struct Serving {
     pub(crate) running: Running,
     pub(crate) address: SocketAddr,
+    /// Where its admin API is, if it was given one.
+    pub(crate) admin: SocketAddr,
     /// Dropped last: the process writes there.
     folder: tempfile::TempDir,
 }
 
 impl Serving {
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// How many lines the access log has: of a file, or where there is none, of standard output.
     pub(crate) fn logged(&self) -> Result<u64> {
         let file = self.folder.path().join("access.log");
@@ -132,10 +139,22 @@ pub(crate) struct Cores {
 impl Found {
     /// Starts it for a row and waits until it accepts connections.
     pub(crate) async fn serve(&self, row: Row, upstreams: &Upstreams, cores: Cores) -> Result<Serving> {
+        let templates = if row == Row::Features { self.peer.features } else { self.peer.files };
+        self.launch(templates, row.door(), upstreams, (&[cores.proxy], cores.load)).await
+    }
+
+    /// Starts it with these files, on these cores (the last is where we are), and waits until it accepts
+    /// connections.
+    pub(crate) async fn launch(
+        &self,
+        templates: &[Template<'_>],
+        door: Door,
+        upstreams: &Upstreams,
+        (cores, load): (&[usize], usize),
+    ) -> Result<Serving> {
         let folder = tempfile::Builder::new().prefix("tidegate-load-").tempdir()?;
         let ports = Ports::pick()?;
         let place = Place::new(folder.path(), &ports, upstreams)?;
-        let templates = if row == Row::Features { self.peer.features } else { self.peer.files };
         for (name, text) in templates {
             fs::write(folder.path().join(name), fill(text, &place)?)?;
         }
@@ -148,14 +167,15 @@ impl Found {
         // What a proxy keeps for its user goes where the rest goes.
         command.env("HOME", folder.path());
         let output = folder.path().join(OUTPUT);
-        let mut running = Running::start(&command, cores.proxy, cores.load, &output)?;
-        let address = ports.of(row.door());
+        let mut running = Running::start(&command, cores, load, &output)?;
+        let address = ports.of(door);
         if let Err(why) = await_start(&mut running, [ports.of(Door::Plain), address]).await {
             let told = fs::read_to_string(&output).unwrap_or_default();
             bail!("{}: {why:#}. It said: {}", self.peer.id, last_lines(&told));
         }
         running.look()?;
-        Ok(Serving { running, address, folder })
+        let admin = SocketAddr::from(([127, 0, 0, 1], ports.admin));
+        Ok(Serving { running, address, admin, folder })
     }
 }
 

@@ -16,19 +16,21 @@ const TICKS_A_SECOND: f64 = 100.0;
 /// How long a process may take to end before it is killed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Pins this thread, and whatever it starts from now on.
+/// Pins this thread to these cores, and whatever it starts from now on.
 #[cfg(target_os = "linux")]
-pub(crate) fn pin(core: usize) -> Result<()> {
+pub(crate) fn pin(cores: &[usize]) -> Result<()> {
     use rustix::thread::{CpuSet, sched_setaffinity};
 
     let mut set = CpuSet::new();
-    set.set(core);
-    sched_setaffinity(None, &set).with_context(|| format!("pinning to core {core}"))
+    for core in cores {
+        set.set(*core);
+    }
+    sched_setaffinity(None, &set).with_context(|| format!("pinning to cores {cores:?}"))
 }
 
 /// Elsewhere this only has to build, with the rest of the workspace.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn pin(_: usize) -> Result<()> {
+pub(crate) fn pin(_: &[usize]) -> Result<()> {
     anyhow::bail!("loads are measured on Linux only")
 }
 
@@ -41,7 +43,7 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts a program whose output goes to a file. It is told to end when we end, however that comes about.
-    pub(crate) fn start(program: &Command, core: usize, back_to: usize, output: &Path) -> Result<Self> {
+    pub(crate) fn start(program: &Command, cores: &[usize], back_to: usize, output: &Path) -> Result<Self> {
         let out = fs::File::create(output)?;
         let mut command = if has_setpriv() {
             let mut guarded = Command::new("setpriv");
@@ -55,9 +57,9 @@ impl Running {
         }
         command.args(program.get_args()).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         // A child inherits where its parent is pinned; Go and others size their pools by it.
-        pin(core)?;
+        pin(cores)?;
         let child = command.spawn();
-        pin(back_to)?;
+        pin(&[back_to])?;
         let child = child.with_context(|| format!("starting {}", program.get_program().display()))?;
         Ok(Self { child, pids: Vec::new() })
     }

@@ -2,7 +2,7 @@
 //!
 //! In a closed loop the window has the answers that came within it, as has the CPU time that is divided by them. In
 //! an open loop it has the requests that were due within it, however late their answers come: else the slowest
-//! would be left out.
+//! would be left out. What failed is counted where a load goes on after it, at whatever time it was.
 
 use std::time::Instant;
 
@@ -19,6 +19,9 @@ pub(crate) struct Recorder {
 struct Inner {
     sent: u64,
     answered: u64,
+    failed: u64,
+    /// Of the first that failed.
+    why: Option<String>,
     /// Answers that came within the window, whatever the kind of the loop.
     within: u64,
     from: Option<Instant>,
@@ -34,13 +37,25 @@ pub(crate) struct Outcome {
     pub(crate) seconds: f64,
     pub(crate) sent: u64,
     pub(crate) answered: u64,
+    /// Requests without a right answer, connections that could not be made among them.
+    pub(crate) failed: u64,
+    /// Why the first of them failed.
+    pub(crate) why: Option<String>,
     pub(crate) latencies: Histogram,
 }
 
 impl Recorder {
     pub(crate) fn new(is_open: bool) -> Self {
-        let inner =
-            Inner { sent: 0, answered: 0, within: 0, from: None, until: None, latencies: Histogram::new() };
+        let inner = Inner {
+            sent: 0,
+            answered: 0,
+            failed: 0,
+            why: None,
+            within: 0,
+            from: None,
+            until: None,
+            latencies: Histogram::new(),
+        };
         Self { is_open, inner: Mutex::new(inner) }
     }
 
@@ -73,6 +88,14 @@ impl Recorder {
         }
     }
 
+    /// A request got no right answer; how many there were so far.
+    pub(crate) fn failed(&self, why: &anyhow::Error) -> u64 {
+        let mut inner = self.inner.lock();
+        inner.failed += 1;
+        inner.why.get_or_insert_with(|| format!("{why:#}"));
+        inner.failed
+    }
+
     /// Everything, once all connections have ended.
     pub(crate) fn outcome(&self) -> Outcome {
         let mut inner = self.inner.lock();
@@ -85,6 +108,8 @@ impl Recorder {
             seconds,
             sent: inner.sent,
             answered: inner.answered,
+            failed: inner.failed,
+            why: inner.why.take(),
             latencies: std::mem::replace(&mut inner.latencies, Histogram::new()),
         }
     }
@@ -110,6 +135,16 @@ mod tests {
             assert_eq!(outcome.latencies.count(), kept, "open: {is_open}");
             assert_eq!((outcome.within, outcome.sent, outcome.answered), (0, 1, 1));
         }
+    }
+
+    #[test]
+    fn failures_are_counted_and_the_first_is_told() {
+        let recorder = Recorder::new(false);
+        for why in ["one", "two"] {
+            recorder.failed(&anyhow::anyhow!(why));
+        }
+        let outcome = recorder.outcome();
+        assert_eq!((outcome.failed, outcome.why.as_deref()), (2, Some("one")));
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! How a run is told: the JSON with every figure, and made from it a page and a chart.
+//! How a run is told: the JSON with every figure, and made from it a page and charts.
 
 mod chart;
+mod cost;
 mod page;
 mod table;
 mod verdict;
@@ -12,7 +13,9 @@ use anyhow::{Context, Result};
 
 use crate::results::Results;
 
-/// Writes `performance.md`, `performance/results.json` and `performance/chart.svg` into a folder.
+pub(crate) use cost::compared;
+
+/// Writes `performance.md`, `performance/results.json` and the charts beside it into a folder.
 pub(crate) fn write(results: &Results, out: &Path) -> Result<()> {
     let folder = out.join("performance");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
@@ -30,7 +33,12 @@ pub(crate) fn again(out: &Path) -> Result<()> {
 }
 
 fn render(results: &Results, out: &Path) -> Result<()> {
-    put(&out.join("performance/chart.svg"), &chart::draw(results))?;
+    if !results.rows.is_empty() {
+        put(&out.join("performance/chart.svg"), &chart::draw(results))?;
+    }
+    if let Some(cost) = &results.cost {
+        put(&out.join("performance/cost.svg"), &chart::draw_cost(results, cost))?;
+    }
     put(&out.join("performance.md"), &page::page(results))
 }
 
@@ -117,6 +125,7 @@ pub(crate) mod sample {
                 .collect(),
             missing: Vec::new(),
             rows: rows.into(),
+            cost: Some(crate::cost::sample()),
         }
     }
 }

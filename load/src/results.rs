@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cost::CostResults;
 use crate::machine::Machine;
 use crate::measure::Figures;
 
@@ -25,6 +26,9 @@ pub(crate) struct Results {
     pub(crate) peers: Vec<PeerFacts>,
     pub(crate) missing: Vec<Missing>,
     pub(crate) rows: Vec<RowResults>,
+    /// Tidegate against itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) cost: Option<CostResults>,
 }
 
 /// How much was measured.
@@ -105,7 +109,8 @@ impl Cell {
         self.median.get(name).copied().filter(|_| self.has_figures())
     }
 
-    fn summarise(&mut self) {
+    /// Medians and spreads, once all rounds are done.
+    pub(crate) fn summarise(&mut self) {
         let mut columns: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for (name, value) in self.rounds.iter().flatten() {
             columns.entry(name.clone()).or_default().push(*value);
@@ -117,21 +122,24 @@ impl Cell {
         }
     }
 
-    fn compare(&mut self, reference: &Self) {
-        for name in RATIOS {
+    /// Ratios of some figures to another's.
+    pub(crate) fn against(&self, reference: &Self, names: &[&str]) -> BTreeMap<String, Ratio> {
+        let mut ratios = BTreeMap::new();
+        for name in names {
             let (Some(own), Some(other)) = (self.figure(name), reference.figure(name)) else { continue };
             let mut pairs: Vec<f64> = self
                 .rounds
                 .iter()
                 .zip(&reference.rounds)
-                .filter_map(|(own, other)| Some(own.get(name)? / other.get(name)?))
+                .filter_map(|(own, other)| Some(own.get(*name)? / other.get(*name)?))
                 .collect();
             pairs.sort_unstable_by(f64::total_cmp);
             let value = own / other;
             if let (true, [min, .., max] | [min @ max]) = (value.is_finite(), pairs.as_slice()) {
-                self.ratio.insert(name.to_owned(), Ratio { value, min: *min, max: *max });
+                ratios.insert((*name).to_owned(), Ratio { value, min: *min, max: *max });
             }
         }
+        ratios
     }
 }
 
@@ -141,7 +149,7 @@ impl RowResults {
         self.cells.iter_mut().for_each(Cell::summarise);
         let Some(at) = self.cells.iter().position(|cell| cell.peer == REFERENCE) else { return };
         let reference = self.cells.remove(at);
-        self.cells.iter_mut().for_each(|cell| cell.compare(&reference));
+        self.cells.iter_mut().for_each(|cell| cell.ratio = cell.against(&reference, &RATIOS));
         self.cells.insert(at, reference);
     }
 

@@ -1,7 +1,5 @@
 //! The rows: each a kind of work that means the same in every proxy.
 
-use clap::ValueEnum;
-
 /// A row of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Row {
@@ -103,17 +101,6 @@ impl Row {
             Self::Grpc => Door::Grpc,
             _ => Door::Plain,
         }
-    }
-}
-
-/// So that options know them by name.
-impl ValueEnum for Row {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Self::ALL
-    }
-
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.id()).help(self.title()))
     }
 }
 

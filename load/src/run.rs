@@ -4,19 +4,19 @@
 //! for each measurement and is the only one that runs. What fails is told, kept out of the figures, and makes the
 //! whole run end with an error; the others go on.
 
-use std::time::{Duration, Instant};
-
 use anyhow::Result;
 
+use crate::cost;
 use crate::machine::Machine;
 use crate::measure::{Bench, CONNECTIONS, Figures, STREAMS};
 use crate::options::Options;
 use crate::peer::{Found, Tools};
+use crate::progress::Progress;
 use crate::results::{Cell, Missing, PeerFacts, Results, RowResults, Settings};
 use crate::row::Row;
 
 /// Of what the slowest proxy does at most: this much all can hold without a queue of their own making.
-const SHARE_OF_SLOWEST: f64 = 0.5;
+pub(crate) const SHARE_OF_SLOWEST: f64 = 0.5;
 
 /// Measures what was asked for.
 pub(crate) async fn run(options: &Options, bench: &Bench, tools: &Tools) -> Result<Results> {
@@ -24,11 +24,16 @@ pub(crate) async fn run(options: &Options, bench: &Bench, tools: &Tools) -> Resu
     let (found, missing) = look(options, tools);
     let rows = options.rows();
     let per_row = found.len() * (options.rounds() + 1);
-    let mut progress = Progress { done: 0, all: rows.len() * per_row, start: Instant::now() };
+    let mut progress = Progress::of(rows.len() * per_row);
     let mut results = Vec::new();
     for row in rows {
         results.push(one_row(row, options.rounds(), bench, &found, &mut progress).await);
     }
+    let cost = if options.has_cost() {
+        cost::run(options.rounds(), bench, &found, machine.cores).await
+    } else {
+        None
+    };
     Ok(Results {
         date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
         machine,
@@ -43,6 +48,7 @@ pub(crate) async fn run(options: &Options, bench: &Bench, tools: &Tools) -> Resu
             .collect(),
         missing,
         rows: results,
+        cost,
     })
 }
 
@@ -97,7 +103,7 @@ async fn one_row(
         match bench.pilot(found, row).await {
             Ok(rate) => {
                 slowest = slowest.min(rate);
-                progress.tell(row, "trial", found, &format!("{rate:.0}/s"));
+                progress.tell(row.id(), "trial", found.peer.title, &format!("{rate:.0}/s"));
             }
             Err(why) => fail(cell, row, found, &why),
         }
@@ -117,7 +123,8 @@ async fn one_row(
             };
             match measured {
                 Ok(figures) => {
-                    progress.tell(row, &format!("round {} of {rounds}", round + 1), found, &told(&figures));
+                    let round = format!("round {} of {rounds}", round + 1);
+                    progress.tell(row.id(), &round, found.peer.title, &told(&figures));
                     cell.rounds.push(figures);
                 }
                 Err(why) => fail(cell, row, found, &why),
@@ -141,12 +148,12 @@ fn fail(cell: &mut Cell, row: Row, found: &Found, why: &anyhow::Error) {
 }
 
 /// Forwards, then backwards, and so on.
-fn order(count: usize, round: usize) -> Vec<usize> {
+pub(crate) fn order(count: usize, round: usize) -> Vec<usize> {
     if round.is_multiple_of(2) { (0..count).collect() } else { (0..count).rev().collect() }
 }
 
 /// Two digits that stand for something.
-fn round_down(rate: f64) -> f64 {
+pub(crate) fn round_down(rate: f64) -> f64 {
     if !rate.is_finite() || rate < 1.0 {
         return 1.0;
     }
@@ -155,7 +162,7 @@ fn round_down(rate: f64) -> f64 {
 }
 
 /// The figures that tell whether all is well.
-fn told(figures: &Figures) -> String {
+pub(crate) fn told(figures: &Figures) -> String {
     let figure = |name: &str| figures.get(name).copied().unwrap_or_default();
     if figures.contains_key("rps") {
         format!(
@@ -169,36 +176,6 @@ fn told(figures: &Figures) -> String {
     } else {
         format!("{:.2} KiB fresh, {:.2} KiB after a request", figure("fresh_kib"), figure("used_kib"))
     }
-}
-
-/// How far the run is.
-struct Progress {
-    done: usize,
-    all: usize,
-    start: Instant,
-}
-
-impl Progress {
-    fn next(&mut self) {
-        self.done += 1;
-    }
-
-    fn tell(&self, row: Row, round: &str, found: &Found, what: &str) {
-        let left = left(self.start.elapsed(), self.done, self.all);
-        println!(
-            "    {:>4}/{} {:<11} {round:<13} {:<12} {what}; {left} left",
-            self.done,
-            self.all,
-            row.id(),
-            found.peer.title
-        );
-    }
-}
-
-/// As a person would say it.
-fn left(so_far: Duration, done: usize, all: usize) -> String {
-    let seconds = so_far.as_secs_f64() / done.max(1) as f64 * all.saturating_sub(done) as f64;
-    if seconds < 90.0 { format!("{seconds:.0} s") } else { format!("{:.0} min", seconds / 60.0) }
 }
 
 #[cfg(test)]
@@ -217,11 +194,5 @@ mod tests {
         for (rate, wanted) in [(12_345.0, 12_000.0), (999.0, 990.0), (7.0, 7.0), (f64::INFINITY, 1.0)] {
             assert!((round_down(rate) - wanted).abs() < 1e-6, "{rate}");
         }
-    }
-
-    #[test]
-    fn what_is_left() {
-        assert_eq!(left(Duration::from_secs(10), 10, 20), "10 s");
-        assert_eq!(left(Duration::from_mins(10), 1, 2), "10 min");
     }
 }

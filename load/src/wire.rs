@@ -141,6 +141,28 @@ impl Reader {
         }
     }
 
+    /// Reads a body whose length was told, and keeps it.
+    pub(crate) async fn text(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        framing: Framing,
+    ) -> Result<Vec<u8>> {
+        let Framing::Length(length) = framing else { bail!("a body whose length is not told") };
+        let length = usize::try_from(length)?;
+        let mut kept = Vec::new();
+        loop {
+            let taken = (length - kept.len()).min(self.end - self.start);
+            kept.extend_from_slice(&self.buffer[self.start..self.start + taken]);
+            self.start += taken;
+            if kept.len() == length {
+                return Ok(kept);
+            }
+            if self.more(stream).await? == 0 {
+                bail!("the connection ended within a body, after {} bytes of it", kept.len());
+            }
+        }
+    }
+
     async fn more(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<usize> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -282,6 +304,20 @@ mod tests {
         }
         assert_eq!(count(Framing::Chunked, &[b"0\r\na: b\r\n\r\nx"]).expect("good"), (0, 11, true));
         assert!(count(Framing::Chunked, &[b"zz\r\n"]).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_body_is_kept_whole() {
+        let mut stream: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n\
+            01234567890123456789012345678901234567890123456789HTTP/1.1 204 No\r\ncontent-length: 0\r\n\r\n";
+        let mut reader = Reader::new(40);
+        let head = reader.head(&mut stream, answer).await.expect("good").expect("one");
+        let body = reader.text(&mut stream, head.framing).await.expect("whole");
+        assert_eq!(body, b"0123456789".repeat(5));
+        let next = reader.head(&mut stream, answer).await.expect("good").expect("another");
+        assert!(reader.text(&mut stream, next.framing).await.expect("whole").is_empty());
+        assert!(reader.text(&mut stream, Framing::Length(1)).await.is_err(), "it is cut off");
+        assert!(reader.text(&mut stream, Framing::Chunked).await.is_err());
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! [`Recorder`]. An answer with another status or length than expected, or none, ends the load with an error: a
 //! proxy is never faster for having failed.
 
+pub(crate) mod counted;
 pub(crate) mod fresh;
 pub(crate) mod h2;
 pub(crate) mod idle;
@@ -87,6 +88,19 @@ impl Script {
             // Writing to a string cannot fail.
             let _ = write!(text, "x-env: prod\r\nx-user-id: user-{user}\r\n\r\n");
             text.into_bytes()
+        });
+        Self { requests: requests.collect(), length: SMALL }
+    }
+
+    /// The small one of many users, spread over as many hosts as are wanted: `s0000.shop.test` and on.
+    pub(crate) fn hosts(hosts: usize) -> Self {
+        let requests = (0..USERS).map(|user| {
+            let host = user % hosts.max(1);
+            format!(
+                "GET /small HTTP/1.1\r\nhost: s{host:04}.shop.test\r\nuser-agent: tidegate-load\r\naccept: */*\r\n\
+                 x-user-id: user-{user}\r\n\r\n"
+            )
+            .into_bytes()
         });
         Self { requests: requests.collect(), length: SMALL }
     }

@@ -29,8 +29,9 @@ cargo xtask <command>
   bench    criterion benches; further arguments go to them (cargo xtask bench -- decide)
   guard-cost   what a running guard adds to the CPU time of a request (Linux); --null measures the noise,
                --rounds N, --requests N and --connections N its size, --binary PATH takes another build
-  load     the same work through Tidegate and other proxies (Linux): tables with ratios to HAProxy into docs/;
-           --quick to try, --rounds N, --only ROWS, --peers PROXIES, --out FOLDER, --help for the rest
+  load     the same work through Tidegate and other proxies (Linux): tables with ratios to HAProxy into docs/,
+           and what Tidegate's own features cost; --quick to try, --rounds N, --only ROWS (`cost` is that last
+           part), --peers PROXIES, --out FOLDER, --help for the rest
 ";
 
 fn main() -> ExitCode {

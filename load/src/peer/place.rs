@@ -20,7 +20,7 @@ pub(crate) struct Ports {
     pub(super) tls: u16,
     pub(super) h2: u16,
     pub(super) grpc: u16,
-    admin: u16,
+    pub(super) admin: u16,
 }
 
 impl Ports {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::cost;
 use super::table::{table, thousands};
 use super::verdict::{ahead, behind};
 use crate::results::{Results, RowResults};
@@ -22,13 +23,26 @@ pub(super) fn page(results: &Results) -> String {
     );
     warn(&mut text, results);
     facts(&mut text, results);
-    text.push_str("\n![CPU time for each request, by row and proxy](performance/chart.svg)\n");
-    text.push_str("\n## Where Tidegate is behind\n\n");
-    list(&mut text, "How many times as much Tidegate takes, where no two rounds overlap:", &behind(results));
-    text.push_str("\n## Where Tidegate is ahead\n\n");
-    list(&mut text, "How many times as much the other takes, where no two rounds overlap:", &ahead(results));
+    if !results.rows.is_empty() {
+        text.push_str("\n![CPU time for each request, by row and proxy](performance/chart.svg)\n");
+        text.push_str("\n## Where Tidegate is behind\n\n");
+        list(
+            &mut text,
+            "How many times as much Tidegate takes, where no two rounds overlap:",
+            &behind(results),
+        );
+        text.push_str("\n## Where Tidegate is ahead\n\n");
+        list(
+            &mut text,
+            "How many times as much the other takes, where no two rounds overlap:",
+            &ahead(results),
+        );
+    }
     for row in &results.rows {
         section(&mut text, results, row);
+    }
+    if let Some(found) = &results.cost {
+        cost::section(&mut text, results, found);
     }
     text.push('\n');
     text.push_str(METHOD);
@@ -39,7 +53,9 @@ fn warn(text: &mut String, results: &Results) {
     if results.settings.is_quick {
         text.push_str("> A run with `--quick`, which is for trying: its figures are worth nothing.\n\n");
     }
-    let others = results.rows.iter().flat_map(|row| &row.cells).filter_map(|cell| cell.figure("others"));
+    let rows = results.rows.iter().flat_map(|row| &row.cells);
+    let cases = results.cost.iter().flat_map(|cost| cost.cases.iter().chain(&cost.workers));
+    let others = rows.chain(cases.map(|case| &case.cell)).filter_map(|cell| cell.figure("others"));
     let most = others.fold(0.0, f64::max);
     if most > DISTURBED {
         // Writing to a string cannot fail.
@@ -110,7 +126,7 @@ fn section(text: &mut String, results: &Results, row: &RowResults) {
     let _ = write!(text, ".\n\n{}", table(results, row));
 }
 
-fn capitalised(text: &str) -> String {
+pub(super) fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
@@ -130,6 +146,7 @@ mod tests {
             "## Where Tidegate is ahead\n\nNowhere",
             "Latencies at 9,000 requests a second.",
             "10,000 connections.",
+            "## What our own features cost",
             "## How it is measured",
         ] {
             assert!(text.contains(part), "{part}\n{text}");

@@ -42,11 +42,8 @@ pub(super) fn title<'a>(results: &'a Results, peer: &'a str) -> &'a str {
 }
 
 fn loaded(cell: &Cell) -> Vec<String> {
-    // Where the proxy had time left, the load was the limit, and the proxy's own lies above.
-    let is_limit = cell.figure("busy").is_some_and(|busy| busy >= BUSY);
-    let rps = cell.figure("rps").map_or_else(String::new, thousands);
     vec![
-        if is_limit { rps } else { format!("≥ {rps}") },
+        rate(cell, 1.0),
         shown(cell, "cpu_us", |value| format!("{value:.1}")),
         ratio(cell, "cpu_us"),
         shown(cell, "p50_us", latency),
@@ -55,6 +52,13 @@ fn loaded(cell: &Cell) -> Vec<String> {
         ratio(cell, "p99_us"),
         shown(cell, "peak_mib", |value| format!("{value:.1}")),
     ]
+}
+
+/// Requests a second. Where the proxy had time left of its cores, the load was the limit, and the proxy's own lies above.
+pub(super) fn rate(cell: &Cell, cores: f64) -> String {
+    let is_limit = cell.figure("busy").is_some_and(|busy| busy >= BUSY * cores);
+    let rps = cell.figure("rps").map_or_else(String::new, thousands);
+    if is_limit { rps } else { format!("≥ {rps}") }
 }
 
 fn idle(cell: &Cell) -> Vec<String> {
@@ -68,16 +72,16 @@ fn idle(cell: &Cell) -> Vec<String> {
     ]
 }
 
-fn shown(cell: &Cell, name: &str, format: impl Fn(f64) -> String) -> String {
+pub(super) fn shown(cell: &Cell, name: &str, format: impl Fn(f64) -> String) -> String {
     cell.figure(name).map_or_else(|| "–".to_owned(), format)
 }
 
-fn ratio(cell: &Cell, name: &str) -> String {
+pub(super) fn ratio(cell: &Cell, name: &str) -> String {
     cell.ratio.get(name).map_or_else(|| "–".to_owned(), |ratio| format!("{:.2}", ratio.value))
 }
 
 /// What has to be said of a cell beside its figures.
-fn remarks(cell: &Cell) -> impl Iterator<Item = String> {
+pub(super) fn remarks(cell: &Cell) -> impl Iterator<Item = String> {
     let mut remarks = Vec::new();
     if let Some(why) = &cell.left_out {
         remarks.push(format!("has no part in this row: {why}"));
@@ -93,6 +97,9 @@ fn remarks(cell: &Cell) -> impl Iterator<Item = String> {
     }
     if let Some(logged) = cell.figure("logged").filter(|logged| *logged < HELD) {
         remarks.push(format!("logged only {:.0} % of what it answered at most", logged * 100.0));
+    }
+    if let Some(seen) = cell.figure("guarded").filter(|seen| *seen < HELD) {
+        remarks.push(format!("had a guard that saw only {:.0} % of the requests", seen * 100.0));
     }
     if let Some(share) = cell.figure("canary_share") {
         remarks.push(format!("sent {:.1} % to the pool that should have 10 %", share * 100.0));
@@ -114,7 +121,7 @@ pub(super) fn thousands(value: f64) -> String {
 }
 
 /// Microseconds as a person reads them.
-fn latency(microseconds: f64) -> String {
+pub(super) fn latency(microseconds: f64) -> String {
     if microseconds < 1_000.0 {
         format!("{microseconds:.0} µs")
     } else {
