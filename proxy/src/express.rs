@@ -35,7 +35,7 @@ use tidegate_core::http1::head::Head;
 use tidegate_core::pool::Timeouts;
 
 use crate::context::Context;
-use crate::gateway::{Gateway, Refusal, connect_limit, instead_of, note_answer, note_status, try_limit};
+use crate::gateway::{Gateway, Refusal, connect_limit, instead_of, note_answer, note_status, own, try_limit};
 use crate::headers::back;
 use crate::listen::ClientStream;
 use crate::peer::{Link, keep, open, take_kept};
@@ -207,7 +207,7 @@ impl Exchange<'_> {
 
     /// The request's head as it goes to the endpoint.
     fn ready_request(&mut self, is_chunked: bool, has_body: bool) -> Result<BytesMut> {
-        if let Some(own) = self.gateway.own(&self.came.asked(), &self.context) {
+        if let Some(own) = own(&self.came.asked(), &self.context) {
             return Ok(self.came.written(&own, is_chunked));
         }
         let ready = |head: &mut RequestHeader| self.gateway.ready_request(head, has_body, &mut self.context);

@@ -45,6 +45,7 @@ use crate::shutdown::Drain;
 use crate::telemetry::AccessLog;
 pub(crate) use admit::{Asked, Refusal};
 use complain::Complaints;
+pub(crate) use plain::own;
 use retry::Ask;
 pub(crate) use retry::{connect_limit, instead_of, try_limit};
 

@@ -89,21 +89,23 @@ impl Ids {
     pub(crate) fn of(fields: Fields<'_>, entropy: &mut Entropy) -> Self {
         let kept = fields.first(&X_REQUEST_ID).filter(|value| is_request_id(value));
         let parent = fields.first(&TRACEPARENT).filter(|value| is_traceparent(value));
-        let request = kept.map(Id::from_slice).unwrap_or_else(|| {
-            let mut made = Id::new();
-            put_hex(&mut made, entropy.next_u64());
-            put_hex(&mut made, entropy.next_u64());
-            made
-        });
-        let trace_parent = parent.map(Id::from_slice).unwrap_or_else(|| {
-            let mut made = Id::from_slice(b"00-");
-            put_hex(&mut made, entropy.next_u64() | 1);
-            put_hex(&mut made, entropy.next_u64());
-            made.push(b'-');
-            put_hex(&mut made, entropy.next_u64() | 1);
-            made.extend_from_slice(b"-01");
-            made
-        });
+        let mut made = |begin: &[u8], numbers: &[(u64, &[u8])]| {
+            let mut id = Id::from_slice(begin);
+            for (set, end) in numbers {
+                put_hex(&mut id, entropy.next_u64() | set);
+                id.extend_from_slice(end);
+            }
+            id
+        };
+        let request = match kept {
+            Some(kept) => Id::from_slice(kept),
+            None => made(b"", &[(0, b""), (0, b"")]),
+        };
+        let trace_parent = match parent {
+            Some(parent) => Id::from_slice(parent),
+            // Neither of its ids may be zero.
+            None => made(b"00-", &[(1, b""), (0, b"-"), (1, b"-01")]),
+        };
         Self { request, trace_parent, trace_kept: parent.is_some() }
     }
 

@@ -184,7 +184,7 @@ pub fn text(value: &[u8]) -> Option<&str> {
 mod tests {
     use super::*;
 
-    const HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nX-A: 1\r\nEmpty:\r\nx-a: \xff\r\nX-a: 3\r\n\r\n";
+    static HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nX-A: 1\r\nEmpty:\r\nx-a: \xff\r\nX-a: 3\r\n\r\n";
 
     fn lines() -> Lines {
         let mut fields = [httparse::EMPTY_HEADER; 16];

@@ -1,5 +1,7 @@
 //! Hosts, paths, addresses, cookies and queries as they are normalised.
 
+use http::header::HeaderMap;
+
 use super::*;
 
 #[test]

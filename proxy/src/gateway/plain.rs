@@ -25,24 +25,6 @@ impl Gateway {
         admit::admit(self, asked, context)
     }
 
-    /// What becomes of the fields of a request that Tidegate has the last word on; `None` where there is more to
-    /// do with its head than that, which [`Self::ready_request`] does.
-    pub(crate) fn own<'a>(&self, asked: &Asked<'a>, context: &'a Context) -> Option<Own<'a>> {
-        let facts = context.facts.as_ref().filter(|facts| facts.clean_path.is_none())?;
-        let route = context.route()?;
-        let edits_nothing = route.request_headers.is_empty()
-            && route.rewrite.host.is_none()
-            && route.rewrite.path.is_none()
-            && route.mirrors.is_empty()
-            && context.split()?.pool_header.is_none();
-        edits_nothing.then(|| Own {
-            fields: asked.fields,
-            method: asked.method,
-            origin: rewrite::origin(facts, context, Version::HTTP_11),
-            ids: &facts.ids,
-        })
-    }
-
     /// Readies a request's head for the endpoint, and copies it where the request's route is mirrored.
     pub(crate) fn ready_request(
         &self,
@@ -97,4 +79,22 @@ impl Gateway {
     pub(crate) fn log<'a>(&self, asked: impl FnOnce() -> Asked<'a>, bytes: u64, context: &mut Context) {
         self.access.request(asked, bytes, context);
     }
+}
+
+/// What becomes of the fields of a request that Tidegate has the last word on; `None` where there is more to
+/// do with its head than that, which [`Gateway::ready_request`] does.
+pub(crate) fn own<'a>(asked: &Asked<'a>, context: &'a Context) -> Option<Own<'a>> {
+    let facts = context.facts.as_ref().filter(|facts| facts.clean_path.is_none())?;
+    let route = context.route()?;
+    let edits_nothing = route.request_headers.is_empty()
+        && route.rewrite.host.is_none()
+        && route.rewrite.path.is_none()
+        && route.mirrors.is_empty()
+        && context.split()?.pool_header.is_none();
+    edits_nothing.then(|| Own {
+        fields: asked.fields,
+        method: asked.method,
+        origin: rewrite::origin(facts, context, Version::HTTP_11),
+        ids: &facts.ids,
+    })
 }

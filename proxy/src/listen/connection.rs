@@ -28,6 +28,7 @@ use crate::failure::{code_of, raw_answer};
 use crate::shutdown::Active;
 
 /// How the wait for a head ended.
+#[expect(clippy::large_enum_variant, reason = "nearly always it is the head, which is moved once")]
 enum Waited {
     Head(Head),
     /// The connection speaks HTTP/2.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tidegate_core::address::Address;
 use tidegate_core::config::OnOff;
 use tidegate_core::record::Failure;
@@ -31,8 +31,7 @@ pub(super) struct Line<'a> {
     message: &'static str,
     request_id: &'a str,
     trace_id: &'a str,
-    #[serde(serialize_with = "or_empty")]
-    client: Option<IpAddr>,
+    client: Client,
     method: &'a str,
     host: Cow<'a, str>,
     path: Cow<'a, str>,
@@ -56,10 +55,16 @@ pub(super) struct Line<'a> {
     generation: u64,
 }
 
-fn or_empty<S: serde::Serializer>(client: &Option<IpAddr>, serializer: S) -> Result<S::Ok, S::Error> {
-    match client {
-        Some(client) => client.serialize(serializer),
-        None => serializer.serialize_str(""),
+/// The client's address, or nothing.
+#[derive(Debug, Default)]
+struct Client(Option<IpAddr>);
+
+impl Serialize for Client {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(client) => client.serialize(serializer),
+            None => serializer.serialize_str(""),
+        }
     }
 }
 
@@ -76,7 +81,7 @@ impl AccessLog {
                 sink.access(&Line {
                     time,
                     message: "request",
-                    client: Some(peer.ip().to_canonical()),
+                    client: Client(Some(peer.ip().to_canonical())),
                     status,
                     error: Some(error),
                     generation: table.generation,
@@ -137,7 +142,7 @@ fn line<'a>(time: &'a str, asked: &Asked<'a>, bytes: u64, context: &'a Context) 
         message: "request",
         request_id: facts.map(|facts| facts.ids.request()).unwrap_or_default(),
         trace_id: facts.map(|facts| facts.ids.trace()).unwrap_or_default(),
-        client: facts.map(|facts| facts.client),
+        client: Client(facts.map(|facts| facts.client)),
         method: asked.method.as_str(),
         host: text(asked.authority),
         path: text(asked.path),

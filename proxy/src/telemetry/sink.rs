@@ -132,13 +132,12 @@ impl Queue {
         if waiting.bytes + line.len() > MAX_WAITING_BYTES {
             return false;
         }
-        match waiting.items.back_mut() {
-            Some(Item::Lines(lines)) => lines.extend_from_slice(line),
-            _ => {
-                let mut lines = waiting.spare.take().unwrap_or_default();
-                lines.extend_from_slice(line);
-                waiting.items.push_back(Item::Lines(lines));
-            }
+        if let Some(Item::Lines(lines)) = waiting.items.back_mut() {
+            lines.extend_from_slice(line);
+        } else {
+            let mut lines = waiting.spare.take().unwrap_or_default();
+            lines.extend_from_slice(line);
+            waiting.items.push_back(Item::Lines(lines));
         }
         let was_worth = waiting.bytes >= WORTH_BYTES;
         waiting.bytes += line.len();
