@@ -21,8 +21,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::client::ClientStream;
 use super::deadlines::Alarm;
+use super::greet::{apart, takes_prior_knowledge};
 use super::head::{self, Head, Refused};
-use super::{Door, greet, h2};
+use super::{Door, h2};
 use crate::express::{self, Served};
 use crate::failure::{code_of, raw_answer};
 use crate::shutdown::Active;
@@ -39,7 +40,7 @@ enum Waited {
 }
 
 /// Serves a connection until either side closes it.
-pub(super) async fn serve(mut client: ClientStream, door: Arc<Door>) {
+pub(super) async fn serve(mut client: Box<ClientStream>, door: Arc<Door>) {
     let mut is_first = true;
     let drain = Arc::clone(&door.drain);
     let mut idle = Idle { alarm: Alarm::default(), closing: pin!(drain.no_more_requests()) };
@@ -48,7 +49,7 @@ pub(super) async fn serve(mut client: ClientStream, door: Arc<Door>) {
         let waited = wait_for_head(&mut client, &settings, &mut idle, is_first).await;
         let (head, active) = match waited {
             Ok(Waited::Head(head)) => (head, door.drain.begin_exchange()),
-            Ok(Waited::Preface) => return Box::pin(h2::serve(client, door)).await,
+            Ok(Waited::Preface) => return apart(|| h2::serve(*client, door)).await,
             Ok(Waited::Refused(refused, reason)) => {
                 door.cell.refuse(reason);
                 tracing::debug!(
@@ -60,11 +61,12 @@ pub(super) async fn serve(mut client: ClientStream, door: Arc<Door>) {
                 );
                 let (peer, code) = (client.exchange().peer, code_of(refused.status));
                 door.access.refused(&door.control.live().peek(), peer, refused.status, code);
-                return client.send_last(&raw_answer(refused.status, code, refused.why)).await;
+                let answer = raw_answer(refused.status, code, refused.why);
+                return apart(|| client.send_last(&answer)).await;
             }
             Ok(Waited::Over) | Err(_) => return,
         };
-        match exchange(client, head, &settings, &door, active).await {
+        match exchange(client, &head, &settings, &door, active).await {
             Some(next) => client = next,
             None => return,
         }
@@ -82,38 +84,37 @@ struct Idle<F> {
 
 /// Serves one request; the connection comes back if it may be used again.
 async fn exchange(
-    mut client: ClientStream,
-    head: Head,
+    mut client: Box<ClientStream>,
+    head: &Head,
     settings: &Listener,
     door: &Door,
     active: Active,
-) -> Option<ClientStream> {
+) -> Option<Box<ClientStream>> {
     client.framing = head.body;
     client.exchange().begin();
     client.write_timeout = settings.idle_timeout.0;
     if door.control.live().peek().settings.express {
-        // In a place of its own, as the gateway: a connection that idles has no room for either.
-        match Box::pin(express::serve(&mut client, &head, &door.gateway, settings.idle_timeout.0)).await {
+        match apart(|| express::serve(&mut client, head, &door.gateway, settings.idle_timeout.0)).await {
             Served::Kept => return Some(client),
             Served::Over => return None,
             Served::Handed(begun) => client.exchange().hand_over(begun),
         }
     }
-    let served = Box::pin(by_gateway(client, head.length, settings, door)).await;
+    let served = apart(|| by_gateway(client, head.length, settings, door)).await;
     drop(active);
     served
 }
 
 /// Hands one request to the gateway.
 async fn by_gateway(
-    mut client: ClientStream,
+    mut client: Box<ClientStream>,
     head_length: usize,
     settings: &Listener,
     door: &Door,
-) -> Option<ClientStream> {
+) -> Option<Box<ClientStream>> {
     let bytes: BytesMut = client.unread.split_to(head_length);
     let current = Arc::clone(client.exchange());
-    let mut session = ServerSession::new_http1(Box::new(client));
+    let mut session = ServerSession::new_http1(client);
     session.set_keepalive(Some(0));
     session.set_read_timeout(Some(settings.idle_timeout.0));
     session.set_write_timeout(Some(settings.idle_timeout.0));
@@ -123,7 +124,7 @@ async fn by_gateway(
     current.hand_over(None);
     let (stream, _) = reusable?.consume();
     let client = stream.into_any().downcast::<ClientStream>().ok()?;
-    client.framing.is_done().then_some(*client)
+    client.framing.is_done().then_some(client)
 }
 
 /// Reads until a whole head is there.
@@ -149,7 +150,7 @@ async fn wait_for_head(
             // RFC 9112, 2.2: empty lines before a request line are skipped.
             let _ = client.unread.split_to(2);
         }
-        let may_be_h2 = is_first && greet::takes_prior_knowledge(settings) && begins_h2(&client.unread);
+        let may_be_h2 = is_first && takes_prior_knowledge(settings) && begins_h2(&client.unread);
         if may_be_h2 && client.unread.len() >= h2::PREFACE.len() {
             return Ok(Waited::Preface);
         }

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,27 +30,32 @@ pub(super) async fn serve(socket: Socket, mut peer: SocketAddr, held: Held, door
     let patience = settings.header_timeout.0;
     let mut raw = Raw::new(socket);
     if settings.proxy_protocol {
-        match in_time(patience, proxy_protocol::read(&mut raw)).await {
+        match apart(|| in_time(patience, proxy_protocol::read(&mut raw))).await {
             Ok(client) => peer = client.unwrap_or(peer),
             Err(error) => return refuse(&door, peer, Refusal::ProxyProtocol, &error),
         }
     }
     let (transport, tls) = match settings.tls {
         None => (Transport::Plain(raw), None),
-        // In a place of its own, as what comes next: what is over, or never comes, holds no memory.
-        Some(_) => match Box::pin(handshake(raw, patience, &door)).await {
+        Some(_) => match apart(|| handshake(raw, patience, &door)).await {
             Ok((transport, facts)) => (transport, Some(Arc::new(facts))),
             Err(error) => return refuse(&door, peer, Refusal::TlsHandshake, &error),
         },
     };
     let speaks_h2 = tls.as_ref().is_some_and(|tls| tls.is_h2);
     let exchange = Exchange::new(peer, Arc::clone(&door.cell), door.control.clock(), tls);
-    let client = ClientStream::new(transport, Arc::new(exchange), held);
+    let client = Box::new(ClientStream::new(transport, Arc::new(exchange), held));
     if speaks_h2 {
-        Box::pin(h2::serve(client, door)).await;
+        apart(|| h2::serve(*client, door)).await;
     } else {
-        Box::pin(connection::serve(client, door)).await;
+        apart(|| connection::serve(client, door)).await;
     }
+}
+
+/// Begins a step in a place of its own: a connection that idles has no room for what is over, or never comes.
+/// (A future that is made where it is awaited has room in the one around it, even if it is boxed.)
+pub(super) fn apart<F: Future>(step: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::pin(step())
 }
 
 async fn handshake(raw: Raw, patience: Duration, door: &Door) -> io::Result<(Transport, TlsFacts)> {
