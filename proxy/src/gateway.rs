@@ -170,6 +170,7 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        headers::forget_case(session.req_header_mut())?;
         if session.req_header().version == http::Version::HTTP_10 {
             // HTTP/1.0 knows no interim answers (RFC 9110, 15.2).
             session.set_ignore_info_resp(true);

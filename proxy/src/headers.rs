@@ -4,13 +4,16 @@
 //! of answers are removed in [`back`].
 
 mod edit;
+mod open;
 
+use std::convert::Infallible;
 use std::io::Write as _;
 use std::net::IpAddr;
 
+use bytes::{Bytes, BytesMut};
 use http::header::{
-    self, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION,
-    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    self, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue,
+    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, StatusCode};
 use pingora_core::{Error, ErrorType, Result};
@@ -22,6 +25,7 @@ use tidegate_core::pick::Entropy;
 use tidegate_core::request::fields::{Fields, text};
 
 pub(crate) use edit::{edit_answer, edit_request};
+pub(crate) use open::forget_case;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -244,22 +248,31 @@ fn say(out: &mut Joined, words: std::fmt::Arguments<'_>) {
 /// Readies a request's head for the upstream.
 pub(crate) fn forward(request: &mut RequestHeader, origin: Origin<'_>, ids: &Ids) -> Result<()> {
     let own = Own { fields: (&request.headers).into(), method: &request.method, origin, ids };
-    let dropped: SmallVec<[&HeaderName; 16]> =
-        OWN.into_iter().filter(|name| !own.passes(name.as_str().as_bytes())).collect();
-    let mut added = SmallVec::<[(&HeaderName, HeaderValue); 8]>::new();
+    let is_dropped = |name: &&HeaderName| OWN.contains(name) && !own.passes(name.as_str().as_bytes());
+    let dropped: SmallVec<[HeaderName; 4]> = request.headers.keys().filter(is_dropped).cloned().collect();
+    // The values are cut from one piece.
+    let mut values = BytesMut::with_capacity(512);
+    let mut added = SmallVec::<[(&'static HeaderName, Bytes); 8]>::new();
     own.add(|name, value| {
-        let value = HeaderValue::from_bytes(value)
-            .map_err(|e| Error::because(ErrorType::InternalError, "a field is no header value", e))?;
-        added.push((name, value));
-        Ok::<_, Box<Error>>(())
-    })?;
-    for name in dropped {
-        request.remove_header(name);
-    }
-    for (name, value) in added {
-        request.append_header(name, value)?;
-    }
-    Ok(())
+        values.extend_from_slice(value);
+        added.push((name, values.split().freeze()));
+        Ok::<_, Infallible>(())
+    })
+    .unwrap_or_else(|never| match never {});
+    let added = added
+        .into_iter()
+        .map(|(name, value)| Ok((name, HeaderValue::from_maybe_shared(value)?)))
+        .collect::<Result<SmallVec<[_; 8]>, InvalidHeaderValue>>()
+        .map_err(|e| Error::because(ErrorType::InternalError, "a field is no header value", e))?;
+    open::change(request, |fields| {
+        for name in dropped {
+            fields.remove(name);
+        }
+        fields.reserve(added.len());
+        for (name, value) in added {
+            fields.append(name, value);
+        }
+    })
 }
 
 /// The length of the body, where the head says it.
@@ -313,11 +326,13 @@ fn connection_options(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     lines.flat_map(|line| line.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii)
 }
 
-/// The fields that `Connection` names, but for those that it may not.
-fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+/// The fields that are there and that `Connection` names, but for those that it may not.
+fn nominated(headers: &HeaderMap) -> SmallVec<[HeaderName; 4]> {
+    let is = |name: &HeaderName, option: &[u8]| name.as_str().as_bytes().eq_ignore_ascii_case(option);
     connection_options(headers)
-        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .filter_map(|option| headers.keys().find(|name| is(name, option)))
         .filter(|name| !is_end_to_end(name))
+        .cloned()
         .collect()
 }
 
@@ -336,10 +351,10 @@ pub(crate) const NEVER_BACK: [&str; 7] = [
 pub(crate) fn back(answer: &mut ResponseHeader) -> Result<()> {
     let protocol = answer.headers.get(UPGRADE).filter(|_| answer.status == StatusCode::SWITCHING_PROTOCOLS);
     let protocol = protocol.cloned();
-    for name in nominated(&answer.headers) {
-        answer.remove_header(&name);
-    }
-    for name in NEVER_BACK {
+    let is_of_connection = |name: &&HeaderName| NEVER_BACK.contains(&name.as_str());
+    let mut removed = nominated(&answer.headers);
+    removed.extend(answer.headers.keys().filter(is_of_connection).cloned());
+    for name in &removed {
         answer.remove_header(name);
     }
     if let Some(protocol) = protocol {

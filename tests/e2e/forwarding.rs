@@ -5,8 +5,8 @@ use crate::harness::{Client, Request, Tidegate, Upstream, config};
 
 async fn start(trusted: &str) -> (Upstream, Tidegate) {
     let upstream = Upstream::start("app").await;
-    let server = format!("[server]\ntrusted_proxies = [{trusted}]\n\n");
-    let tidegate = Tidegate::start(&format!("{server}{}", config::one_pool(&[&upstream], "", ""))).await;
+    let server = format!("trusted_proxies = [{trusted}]");
+    let tidegate = Tidegate::start(&config::server(&server, &config::one_pool(&[&upstream], "", ""))).await;
     (upstream, tidegate)
 }
 

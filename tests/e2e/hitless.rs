@@ -34,7 +34,7 @@ impl Services {
              [[routes]]\nname = \"chat\"\nmatches = [{{ path = {{ exact = \"/chat\" }} }}]\npool = \"chat\"\n\
              [[routes]]\nname = \"app\"\npool = \"app\"\ntimeout = \"{timeout}s\"\n"
         );
-        format!("[server]\nshutdown_timeout = \"2s\"\n{}", config::with(&(pools + &routes)))
+        config::server("shutdown_timeout = \"2s\"", &config::with(&(pools + &routes)))
     }
 
     /// Every endpoint, with its pool.

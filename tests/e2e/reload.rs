@@ -140,7 +140,7 @@ async fn what_needs_a_restart_is_refused_by_name() {
     let (api, next) = (tidegate.api(), to(&new));
     let changed = [
         (next.replacen("127.0.0.1:0", "127.0.0.1:1", 1), "web"),
-        (format!("[server]\nworkers = 7\n\n{next}"), "workers"),
+        (config::server("workers = 7", &next), "workers"),
         (next.replace("[admin]", "[admin]\nallowed_hosts = [\"x.test\"]"), "admin"),
     ];
     for (text, name) in changed {

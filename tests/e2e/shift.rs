@@ -121,8 +121,8 @@ async fn an_upstream_is_killed_and_comes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_ends_while_another_takes_over_on_another_port() {
     let upstream = Upstream::start("app").await;
-    let server = "[server]\nshutdown_delay = \"500ms\"\nshutdown_timeout = \"20s\"\n\n";
-    let config = format!("{server}{}", config::one_pool(&[&upstream], "", ""));
+    let server = "shutdown_delay = \"500ms\"\nshutdown_timeout = \"20s\"";
+    let config = config::server(server, &config::one_pool(&[&upstream], "", ""));
     let mut old = Tidegate::start(&config).await;
     let load = load(&old);
     for _ in 0..3 {

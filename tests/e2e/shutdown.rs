@@ -11,7 +11,7 @@ const SOON: Duration = Duration::from_secs(5);
 async fn start(server: &str) -> (Upstream, Tidegate) {
     let upstream = Upstream::start("app").await;
     let config = config::one_pool(&[&upstream], "", "");
-    let tidegate = Tidegate::start(&format!("[server]\n{server}\n\n{config}")).await;
+    let tidegate = Tidegate::start(&config::server(server, &config)).await;
     (upstream, tidegate)
 }
 

@@ -134,8 +134,8 @@ async fn behind_trusted_proxies_the_client_address_is_the_last_untrusted_one() {
     let (stable, canary) = (Upstream::start("stable").await, Upstream::start("canary").await);
     let rest = config::canary_rest(&[&stable], &[&canary], [50, 50], "", "");
     let rest = rest.replace("\"header:x-user-id\"", "\"client_ip\"");
-    let trusting = "[server]\ntrusted_proxies = [\"127.0.0.0/8\", \"10.0.0.0/8\"]\n\n";
-    let tidegate = Tidegate::start(&format!("{trusting}{}", config::with(&rest))).await;
+    let trusting = "trusted_proxies = [\"127.0.0.0/8\", \"10.0.0.0/8\"]";
+    let tidegate = Tidegate::start(&config::server(trusting, &config::with(&rest))).await;
     let mut client = Client::new(tidegate.web());
     let halves = [("stable", 50), ("canary", 50)];
     for number in 0..40 {
@@ -168,8 +168,8 @@ async fn an_override_wins_over_the_bucket() {
     assert_eq!(client.ask(&of_user("a").header("X-Canary", "true")).await.upstream(), "canary");
     assert_eq!(client.ask(&of_user("a").header("x-canary", "TRUE")).await.upstream(), "stable");
     assert_eq!(client.ask(&beta).await.upstream(), "stable", "the peer is not trusted");
-    let trusting = "[server]\ntrusted_proxies = [\"127.0.0.1/32\"]\n\n";
-    let tidegate = Tidegate::start(&format!("{trusting}{}", config::with(&rest))).await;
+    let trusting = "trusted_proxies = [\"127.0.0.1/32\"]";
+    let tidegate = Tidegate::start(&config::server(trusting, &config::with(&rest))).await;
     assert_eq!(ask(tidegate.web(), &beta).await.upstream(), "canary", "the peer is trusted");
 }
 

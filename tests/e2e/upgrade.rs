@@ -169,7 +169,7 @@ async fn what_is_in_flight_finishes_in_the_old_process() {
 async fn asked_to_stop_the_old_process_does_not_wait_for_idle_clients_and_the_new_one_stays() {
     let upstream = Upstream::start("app").await;
     let text = config::one_pool(&[&upstream], "", "");
-    let tidegate = Tidegate::start(&format!("[server]\nshutdown_timeout = \"60s\"\n\n{text}")).await;
+    let tidegate = Tidegate::start(&config::server("shutdown_timeout = \"60s\"", &text)).await;
     let mut idle = Client::new(tidegate.web());
     idle.ask(&Request::get("/")).await;
     let (mut new, mut old) = tidegate.upgrade().await;

@@ -111,7 +111,7 @@ async fn when_a_drains_time_is_over_both_sides_are_told() {
 async fn at_the_end_of_the_process_clients_are_told_even_behind_a_flood() {
     let echo = Echo::start().await;
     let rest = config::one_pool_at(&[echo.address], "", "");
-    let text = format!("[server]\nshutdown_timeout = \"2s\"\n{}", config::with(&rest));
+    let text = config::server("shutdown_timeout = \"2s\"", &config::with(&rest));
     let mut tidegate = Tidegate::start(&text).await;
     let mut quiet = connect(&tidegate).await;
     let busy = connect(&tidegate).await;

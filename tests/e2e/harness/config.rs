@@ -9,11 +9,22 @@ pub(crate) fn with(rest: &str) -> String {
     with_listener("", "", rest)
 }
 
+const WITHOUT_LANE: &str = "[server]\nexpress = false\n";
+
 /// With `TIDEGATE_EXPRESS=off` in the environment the tests run without the express lane, but for those that have
 /// a `[server]` of their own.
 fn lane(rest: &str) -> &'static str {
     let is_off = std::env::var("TIDEGATE_EXPRESS").is_ok_and(|word| word == "off");
-    if is_off && !rest.contains("[server]") { "[server]\nexpress = false\n\n" } else { "" }
+    if is_off && !rest.contains("[server]") { WITHOUT_LANE } else { "" }
+}
+
+/// A configuration with more keys for `[server]`.
+pub(crate) fn server(keys: &str, config: &str) -> String {
+    let (lane, rest) = match config.strip_prefix(WITHOUT_LANE) {
+        Some(rest) => (WITHOUT_LANE, rest),
+        None => ("[server]\n", config),
+    };
+    format!("{lane}{keys}\n\n{rest}")
 }
 
 /// As [`with`], with more keys for the listener and for `[admin]`.
