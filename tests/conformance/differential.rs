@@ -1,8 +1,9 @@
 //! One answer, two speeds: exchanges made by chance go through the express lane and through pingora, and come
 //! to the same for the client and for the upstream.
 //!
-//! `TIDEGATE_CASES=1000000 cargo test --release -p tidegate --test conformance both_speeds` plays so many;
-//! `TIDEGATE_FIRST=17` begins with another than the first. A failure prints the numbers.
+//! `TIDEGATE_CASES=1000000 cargo test --release -p tidegate --test conformance both_speeds -- --nocapture` plays so
+//! many; `TIDEGATE_FIRST=17` begins with another than the first, `TIDEGATE_AT_ONCE=128` plays more at once, each of
+//! which mostly waits. A failure prints the numbers.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -21,8 +22,10 @@ use crate::upstream::{PROBE, Seen, Upstream, What};
 
 /// Exchanges played in an ordinary run.
 const CASES: u64 = 2_000;
-/// Exchanges at once.
-const WORKERS: usize = 8;
+/// Exchanges at once, in an ordinary run.
+const AT_ONCE: u64 = 8;
+/// Said each time that so many more have been played.
+const PROGRESS: u64 = 20_000;
 /// Longer than any time that the proxy allows.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -54,7 +57,7 @@ async fn both_speeds_come_to_the_same() {
     let (next, end) = (AtomicU64::new(first), first + variable("TIDEGATE_CASES").unwrap_or(CASES));
     let mut upstreams = Vec::new();
     let mut rest = LISTENER.to_owned();
-    for worker in 0..WORKERS {
+    for worker in 0..variable("TIDEGATE_AT_ONCE").unwrap_or(AT_ONCE) {
         let upstream = Upstream::start().await;
         let retry = if worker % 2 == 0 { "attempts = 0" } else { "attempts = 1, on = [\"5xx\", \"reset\"]" };
         let _ = write!(
@@ -76,6 +79,9 @@ async fn both_speeds_come_to_the_same() {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= end {
                 return differences;
+            }
+            if number % PROGRESS == 0 {
+                println!("exchange {number} of {end}, {} of this worker differ", differences.len());
             }
             differences.extend(difference(number, &host, upstream, express, pingora).await);
         }
