@@ -77,7 +77,10 @@ impl<'a> Simple<'a> {
                 }
                 Meaning::Connection if field.value.eq_ignore_ascii_case(b"keep-alive") => continue,
                 Meaning::OfConnection => continue,
-                Meaning::Length if content_length.is_none() => content_length = Some(field.value),
+                // One that is no number is an error, whether it frames something or not.
+                Meaning::Length if content_length.is_none() => {
+                    content_length = Some(parse_length(field.value)?);
+                }
                 Meaning::Coding if coding.is_none() => coding = Some(field.value),
                 // A connection's may name fields that are not to be passed on.
                 Meaning::Connection | Meaning::Length | Meaning::Coding => return None,
@@ -89,10 +92,8 @@ impl<'a> Simple<'a> {
         simple.framing = match (content_length, coding) {
             _ if answers_head || matches!(code, 204 | 304) => Framing::Done,
             (None, None) => Framing::Rest,
-            (Some(length), None) => match parse_length(length)? {
-                0 => Framing::Done,
-                length => Framing::Length(length),
-            },
+            (Some(0), None) => Framing::Done,
+            (Some(length), None) => Framing::Length(length),
             (None, Some(coding)) if version == 1 && coding.eq_ignore_ascii_case(b"chunked") => {
                 Framing::Chunked(Chunks::new())
             }
