@@ -14,6 +14,8 @@ use futures::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use tidegate_core::http1::framing::{Chunks, Framing};
+
 use crate::generate::{Made, exchange};
 use crate::harness::Tidegate;
 use crate::message::{Kind, Message, Parsed, parse};
@@ -87,7 +89,7 @@ async fn both_speeds_come_to_the_same() {
         }
     });
     let differences = join_all(played).await.concat();
-    let shown = &differences[..differences.len().min(10)];
+    let shown = &differences[..differences.len().min(100)];
     assert!(differences.is_empty(), "{} exchanges differ:\n\n{}", differences.len(), shown.join("\n\n"));
 }
 
@@ -106,7 +108,7 @@ async fn difference(
     for _ in 0..TIMES {
         let by_express = outcome(&made, host, upstream, express).await;
         let by_pingora = outcome(&made, host, upstream, pingora).await;
-        if by_express == by_pingora {
+        if by_express == by_pingora || is_listed(&made, &by_express) {
             return None;
         }
         told = Some(format!(
@@ -117,6 +119,16 @@ async fn difference(
         ));
     }
     told
+}
+
+/// Whether a difference is one that `docs/operations.md` lists: where an endpoint's chunks break the grammar, the
+/// express lane breaks the answer off, and pingora makes of them what it can.
+fn is_listed(made: &Made, by_express: &Outcome) -> bool {
+    let answer = &made.play.answer;
+    let head = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
+    let is_chunked = answer[..head].to_ascii_lowercase().ends_with(b"transfer-encoding: chunked\r\n\r\n");
+    let breaks_off = by_express.client.last().is_some_and(|told| told.starts_with("a part of"));
+    is_chunked && breaks_off && Framing::Chunked(Chunks::new()).take(&answer[head..]).is_err()
 }
 
 async fn outcome(made: &Made, host: &str, upstream: &Upstream, proxy: SocketAddr) -> Outcome {
