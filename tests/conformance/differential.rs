@@ -2,7 +2,7 @@
 //! to the same for the client and for the upstream.
 //!
 //! `TIDEGATE_CASES=1000000 cargo test --release -p tidegate --test conformance both_speeds -- --nocapture` plays so
-//! many; `TIDEGATE_FIRST=17` begins with another than the first, `TIDEGATE_AT_ONCE=128` plays more at once, each of
+//! many; `TIDEGATE_FIRST=17` begins with another than the first, `TIDEGATE_AT_ONCE=48` plays more at once, each of
 //! which mostly waits. A failure prints the numbers.
 
 use std::fmt::Write as _;
