@@ -6,11 +6,10 @@
 mod edit;
 mod open;
 
-use std::convert::Infallible;
 use std::io::Write as _;
 use std::net::IpAddr;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::header::{
     self, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue,
     PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -252,18 +251,13 @@ pub(crate) fn forward(request: &mut RequestHeader, origin: Origin<'_>, ids: &Ids
     let dropped: SmallVec<[HeaderName; 4]> = request.headers.keys().filter(is_dropped).cloned().collect();
     // The values are cut from one piece.
     let mut values = BytesMut::with_capacity(512);
-    let mut added = SmallVec::<[(&'static HeaderName, Bytes); 8]>::new();
+    let mut added = SmallVec::<[(&'static HeaderName, HeaderValue); 8]>::new();
     own.add(|name, value| {
         values.extend_from_slice(value);
-        added.push((name, values.split().freeze()));
-        Ok::<_, Infallible>(())
+        added.push((name, HeaderValue::from_maybe_shared(values.split().freeze())?));
+        Ok::<_, InvalidHeaderValue>(())
     })
-    .unwrap_or_else(|never| match never {});
-    let added = added
-        .into_iter()
-        .map(|(name, value)| Ok((name, HeaderValue::from_maybe_shared(value)?)))
-        .collect::<Result<SmallVec<[_; 8]>, InvalidHeaderValue>>()
-        .map_err(|e| Error::because(ErrorType::InternalError, "a field is no header value", e))?;
+    .map_err(|e| Error::because(ErrorType::InternalError, "a field is no header value", e))?;
     open::change(request, |fields| {
         for name in dropped {
             fields.remove(name);
