@@ -2,7 +2,7 @@
 //!
 //! Its own ways of adding a field copy the name twice and find it in two maps: that of the values, and that
 //! of the case in which each name was written. HTTP knows no such case, so a head that was opened has only the
-//! first, and its names are sent on in lower case.
+//! first, and its names are sent on in lower case, but for a few that pingora knows how to write.
 
 use http::{HeaderMap, Request};
 use pingora_core::Result;

@@ -9,10 +9,11 @@ pub(crate) fn with(rest: &str) -> String {
     with_listener("", "", rest)
 }
 
+/// How a configuration without the express lane begins.
 const WITHOUT_LANE: &str = "[server]\nexpress = false\n";
 
-/// With `TIDEGATE_EXPRESS=off` in the environment the tests run without the express lane, but for those that have
-/// a `[server]` of their own.
+/// With `TIDEGATE_EXPRESS=off` in the environment the tests run without the express lane, but for those that say
+/// `[server]` themselves; with [`server`] they need not.
 fn lane(rest: &str) -> &'static str {
     let is_off = std::env::var("TIDEGATE_EXPRESS").is_ok_and(|word| word == "off");
     if is_off && !rest.contains("[server]") { WITHOUT_LANE } else { "" }
